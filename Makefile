@@ -1,0 +1,72 @@
+# Everything happens in .venv, which the first target that needs it creates.
+# Variables: PYTHON (3.10 to 3.13), IMAGE, DATASET, PIP_FLAGS (for example
+# PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" for torch without CUDA).
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_FLAGS ?=
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.10; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
+	&& echo $$python && break; done)
+IMAGE ?=
+DATASET ?= kodak
+PACKAGES := cli codec configs datasets eval
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format train bench build clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamps are the dependencies: torch first, so that nothing else chooses its version.
+$(VENV)/.python:
+	@test -n "$(PYTHON)" || { echo "no Python 3.10 or newer found: make PYTHON=/path/to/python"; exit 1; }
+	@echo "creating $(VENV) and installing: a few minutes, the first time only"
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.python
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) "torch==2.13.*"
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch setup.cfg
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e ".[demo]"
+	@touch $@
+
+$(VENV)/.full: $(VENV)/.torch setup.cfg
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e ".[eval,dev]"
+	@touch $@ $(VENV)/.demo
+
+install: $(VENV)/.full  ## create .venv with imgcodec and all that evaluation and tests need
+
+demo: $(VENV)/.demo  ## encode and decode a photograph and compare; IMAGE=path for your own
+	$(BIN)/imgcodec demo $(IMAGE) --out runs/demo
+
+test: $(VENV)/.full  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.full  ## check style (ruff) and types (mypy)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@mkdir -p build/lint/imgcodec
+	@for name in $(PACKAGES); do ln -sfn ../../../$$name build/lint/imgcodec/$$name; done
+	@ln -sf ../../../imgcodec/__init__.py ../../../imgcodec/__main__.py build/lint/imgcodec/
+	cd build/lint && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml
+
+format: $(VENV)/.full  ## rewrite the files in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train: $(VENV)/.full  ## train the beta model on the shards below IMGCODEC_DATA
+	@test -n "$(IMGCODEC_DATA)" || { echo "set IMGCODEC_DATA to the folder that holds train/*.tar"; exit 1; }
+	$(BIN)/imgcodec train configs/beta.yaml --data "$(IMGCODEC_DATA)/train" --out runs/beta
+
+bench: $(VENV)/.full  ## measure against other codecs on DATASET=kodak, write a report
+	$(BIN)/imgcodec bench --dataset $(DATASET) --out runs/bench
+
+build: $(VENV)/.full  ## build a wheel in dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## remove .venv, builds and caches; keeps runs/
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

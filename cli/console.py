@@ -1,0 +1,80 @@
+"""What commands print: messages to stderr, data to stdout, ``-v``, ``--quiet`` and ``--json``."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from imgcodec.cli.errors import VERBOSE_KEY
+
+
+@dataclass(frozen=True)
+class Console:
+    """The output manners that the user chose."""
+
+    is_verbose: bool = False
+    is_quiet: bool = False
+    is_json: bool = False
+
+    def note(self, message: str) -> None:
+        """Print a message to stderr unless ``--quiet``."""
+        if not self.is_quiet:
+            click.echo(message, err=True)
+
+    def detail(self, message: str) -> None:
+        """Print a message to stderr only with ``-v``."""
+        if self.is_verbose:
+            click.echo(message, err=True)
+
+    def record(self, values: Any) -> None:
+        """Print a JSON value to stdout."""
+        click.echo(json.dumps(values, indent=2))
+
+
+def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``-v``, ``--quiet`` and ``--json`` to a command, passed to it as ``console``."""
+
+    @click.option("--json", "is_json", is_flag=True, help="Print the result as JSON to stdout.")
+    @click.option("--quiet", "is_quiet", is_flag=True, help="Print errors only.")
+    @click.option("-v", "--verbose", "is_verbose", is_flag=True, help="Print more; trace errors.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, is_verbose: bool, is_quiet: bool, is_json: bool, **kwargs: Any) -> Any:
+        if is_verbose and is_quiet:
+            raise click.UsageError("--verbose and --quiet exclude each other.")
+        click.get_current_context().meta[VERBOSE_KEY] = is_verbose
+        _log_to_stderr(logging.DEBUG if is_verbose else _level(is_quiet))
+        return function(*args, console=Console(is_verbose, is_quiet, is_json), **kwargs)
+
+    return wrapper
+
+
+def _level(is_quiet: bool) -> int:
+    return logging.ERROR if is_quiet else logging.INFO
+
+
+def _log_to_stderr(level: int) -> None:
+    """Let the library's log messages appear on stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("imgcodec")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out rows of text: the first column to the left, the others to the right."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,168 @@
+"""``imgcodec datasets``: which pictures can be evaluated on, and how to get them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgcodec.cli.console import Console, console_options, format_table
+from imgcodec.cli.errors import Failure
+
+if TYPE_CHECKING:
+    from imgcodec.datasets.download import Progress
+
+_root_option = click.option(
+    "--data-root",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the datasets [default: $IMGCODEC_DATA, else imgcodec/data in the user's cache]",
+)
+
+
+@click.group("datasets")
+def command() -> None:
+    """List, fetch and verify evaluation datasets.
+
+    \b
+    imgcodec datasets list
+    imgcodec datasets fetch kodak
+    imgcodec datasets verify kodak --data-root ~/data
+    """
+
+
+@command.command("list")
+@_root_option
+@console_options
+def list_(data_root: Path | None, console: Console) -> None:
+    """List the datasets: size, what is on disk, terms."""
+    from imgcodec.datasets.images import local_files
+    from imgcodec.datasets.manifest import data_root as resolve
+    from imgcodec.datasets.manifest import load_manifest, manifest_names
+
+    root = resolve(data_root)
+    records: list[dict[str, Any]] = []
+    for name in manifest_names():
+        manifest = load_manifest(name)
+        folder = root / manifest.folder
+        if manifest.kind == "mnist" and (folder / "mnist.npz").is_file():
+            is_complete = True
+        elif manifest.kind == "mnist":
+            is_complete = all((folder / file.name).is_file() for file in manifest.files)
+        else:
+            is_complete = len(local_files(manifest, root)) >= manifest.num_images
+        records.append(
+            {
+                "name": name,
+                "title": manifest.title,
+                "images": manifest.num_images,
+                "download_bytes": manifest.download_bytes,
+                "is_complete": is_complete,
+                "folder": str(folder),
+                "homepage": manifest.homepage,
+                "licence": manifest.licence,
+                "note": manifest.note,
+            }
+        )
+    if console.is_json:
+        console.record(records)
+        return
+    console.note(f"data root: {root}")
+    rows = [
+        (
+            record["name"],
+            "yes" if record["is_complete"] else "no",
+            str(record["images"]),
+            _megabytes(record["download_bytes"]),
+            record["title"],
+            record["licence"],
+        )
+        for record in records
+    ]
+    click.echo(format_table(("name", "here", "images", "MB", "what", "terms"), rows))
+
+
+@command.command("fetch")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@_root_option
+@click.option("--mirror", default="", help="Take the files from URL/<folder>/<file> instead.")
+@click.option("--attempts", default=5, show_default=True, help="Connections to try in a row.")
+@console_options
+def fetch(
+    names: tuple[str, ...], data_root: Path | None, mirror: str, attempts: int, console: Console
+) -> None:
+    """Download datasets; an unfinished download is continued."""
+    from imgcodec.datasets import fetch as fetching
+    from imgcodec.datasets.manifest import data_root as resolve
+    from imgcodec.datasets.manifest import load_manifest
+
+    root = resolve(data_root)
+    for manifest in [load_manifest(name) for name in names]:
+        added = fetching.fetch(
+            manifest,
+            root,
+            mirror=mirror,
+            progress=None if console.is_quiet else _progress_line,
+            attempts=attempts,
+        )
+        what = f"{added} files added" if added else "already there"
+        console.note(f"{manifest.name}: {what} in {root / manifest.folder} ({manifest.licence})")
+
+
+@command.command("verify")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@_root_option
+@console_options
+def verify(names: tuple[str, ...], data_root: Path | None, console: Console) -> None:
+    """Compare datasets on disk with their manifests; exit code 1 if anything is not right."""
+    from imgcodec.datasets import fetch as fetching
+    from imgcodec.datasets.manifest import data_root as resolve
+    from imgcodec.datasets.manifest import load_manifest
+
+    root = resolve(data_root)
+    bad = 0
+    records: dict[str, list[dict[str, str]]] = {}
+    for name in names:
+        manifest = load_manifest(name)
+        entries = fetching.verify(manifest, root)
+        records[name] = [vars(entry) for entry in entries]
+        counts = {status: 0 for status in ("ok", "missing", "changed", "unknown")}
+        for entry in entries:
+            counts[entry.status] += 1
+            if entry.status in ("missing", "changed"):
+                bad += 1
+                console.note(f"{name}: {entry.name} {entry.status}: {entry.detail}")
+            else:
+                console.detail(f"{name}: {entry.name} {entry.status}: {entry.detail}")
+        if not console.is_json:
+            told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+            click.echo(f"{name}: {told}")
+    if console.is_json:
+        console.record(records)
+    if bad:
+        raise Failure(
+            f"{bad} files are missing or changed: delete the changed ones, then "
+            f"imgcodec datasets fetch {' '.join(names)}"
+        )
+
+
+def _progress_line(name: str) -> Progress:
+    """Return a callback that rewrites one line on stderr, at most five times a second."""
+    last = 0.0
+
+    def show(done: int, total: int | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        is_end = done == total
+        if not is_end and now - last < 0.2:
+            return
+        last = now
+        share = f" {100 * done / total:3.0f} %" if total else ""
+        click.echo(f"\r{name}: {done / 1e6:.1f} MB{share}", err=True, nl=is_end)
+
+    return show
+
+
+def _megabytes(size: int | None) -> str:
+    return "?" if size is None else f"{size / 1e6:.0f}" if size >= 10e6 else f"{size / 1e6:.1f}"

@@ -1,0 +1,123 @@
+"""``imgcodec inspect``: what is inside a .cvb file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgcodec.cli.console import Console, console_options, format_table
+from imgcodec.cli.files import INPUT, check_writable, model_option, read_source
+
+if TYPE_CHECKING:
+    from imgcodec.codec.api import Inspection
+
+
+@click.command("inspect")
+@click.argument("source", metavar="IN", type=INPUT)
+@click.option(
+    "--verify", is_flag=True, help="Decode every integer and print the SHA-256 of them all."
+)
+@click.option(
+    "--heatmap",
+    "heatmap_path",
+    metavar="PNG",
+    type=click.Path(dir_okay=False),
+    help="Write a picture of the bits that each region took.",
+)
+@model_option
+@click.option("-f", "--force", is_flag=True, help="Overwrite the heatmap.")
+@console_options
+def command(
+    source: str,
+    verify: bool,
+    heatmap_path: str | None,
+    model: str | None,
+    force: bool,
+    console: Console,
+) -> None:
+    """Show header, model and chunks of a .cvb file (- for stdin)."""
+    if heatmap_path is not None:
+        check_writable(Path(heatmap_path), force=force)
+
+    from imgcodec.codec import api
+    from imgcodec.codec.image import write_image
+
+    inspection = api.inspect(
+        read_source(source), verify=verify, heatmap=heatmap_path is not None, model=model
+    )
+    if heatmap_path is not None:
+        assert inspection.heatmap is not None
+        write_image(inspection.heatmap, Path(heatmap_path), format="PNG")
+        console.note(
+            f"heatmap: {heatmap_path}, brightest position {inspection.heatmap_max_bits:.1f} bits"
+        )
+    if console.is_json:
+        console.record(_as_json(inspection))
+    else:
+        click.echo(_as_text(inspection))
+
+
+def _as_json(inspection: Inspection) -> dict[str, Any]:
+    header = inspection.header
+    passes = inspection.passes
+    return {
+        "file_bytes": inspection.file_bytes,
+        "bpp": inspection.bpp,
+        "model": inspection.model,
+        "header": {
+            "model_hash": header.model_hash.hex(),
+            "height": header.height,
+            "width": header.width,
+            "quality": header.quality,
+            "is_gray": header.is_gray,
+            "has_alpha": header.has_alpha,
+            "tile_px": header.tile_px,
+            "num_tiles": header.num_tiles,
+            "num_segments": header.num_segments,
+        },
+        "chunks": [
+            {"name": chunk.name, "bytes": chunk.bytes, "bpp": chunk.bpp, "share": chunk.share}
+            for chunk in inspection.chunks
+        ],
+        "passes": None
+        if passes is None
+        else [
+            {"name": entry.name, "symbols": entry.symbols, "bits": entry.bits} for entry in passes
+        ],
+        "integers_sha256": inspection.integers_sha256,
+        "estimated_bytes": inspection.estimated_bytes,
+        "heatmap_max_bits": inspection.heatmap_max_bits,
+    }
+
+
+def _as_text(inspection: Inspection) -> str:
+    header = inspection.header
+    colours = ("gray" if header.is_gray else "RGB") + (" + alpha" if header.has_alpha else "")
+    lines = [
+        f"picture   {header.width}x{header.height} {colours}",
+        f"file      {inspection.file_bytes} bytes, {inspection.bpp:.4f} bpp",
+        f"model     {inspection.model or 'not installed'} (hash {header.model_hash.hex()})",
+        f"quality   {header.quality}",
+        f"tiles     {header.num_tiles} of {header.tile_px} px, {header.num_segments} segment(s)",
+        "",
+        format_table(
+            ("chunk", "bytes", "bpp", "share"),
+            [
+                (chunk.name, str(chunk.bytes), f"{chunk.bpp:.4f}", f"{chunk.share:.1%}")
+                for chunk in inspection.chunks
+            ],
+        ),
+    ]
+    if inspection.passes is not None:
+        rows = [
+            (p.name, str(p.symbols), f"{p.bits / 8:.0f}", f"{p.bits / max(p.symbols, 1):.3f}")
+            for p in inspection.passes
+        ]
+        lines += ["", format_table(("pass", "symbols", "bytes (ideal)", "bits/symbol"), rows)]
+    if inspection.estimated_bytes is not None:
+        lines += ["", f"likelihood estimate   {inspection.estimated_bytes:.1f} bytes"]
+    if inspection.integers_sha256 is not None:
+        lines.append(f"integers SHA-256      {inspection.integers_sha256}")
+    return "\n".join(lines)

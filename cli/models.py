@@ -1,0 +1,59 @@
+"""``imgcodec models``: the weights that this installation can use."""
+
+from __future__ import annotations
+
+import click
+
+from imgcodec.cli.console import Console, console_options, format_table
+
+
+@click.command("models")
+@console_options
+def command(console: Console) -> None:
+    """List the installed models: size, complexity, hash, licence."""
+    from imgcodec.codec import api
+
+    models = api.list_models()
+    if console.is_json:
+        console.record(
+            [
+                {
+                    "id": model.id,
+                    "family": model.family,
+                    "params": model.params,
+                    "kmac_encode": model.kmac_encode,
+                    "kmac_decode": model.kmac_decode,
+                    "bytes": model.bytes,
+                    "hash": model.hash,
+                    "licence": model.licence,
+                    "provenance": model.provenance,
+                    "path": str(model.path),
+                }
+                for model in models
+            ]
+        )
+        return
+    if not models:
+        console.note("no models installed")
+        return
+    rows = [
+        (
+            model.id,
+            model.family,
+            f"{model.params / 1e6:.2f} M",
+            f"{model.kmac_encode:.1f}",
+            f"{model.kmac_decode:.1f}",
+            str(model.bytes),
+            model.hash[:8],
+            model.licence,
+        )
+        for model in models
+    ]
+    click.echo(
+        format_table(
+            ("id", "family", "params", "enc kMAC/px", "dec kMAC/px", "bytes", "hash", "licence"),
+            rows,
+        )
+    )
+    for model in models:
+        console.detail(f"{model.id}: {model.path}\n  {model.provenance}")

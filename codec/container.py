@@ -1,0 +1,343 @@
+"""The `.cvb` container: a header, then chunks, each guarded by a CRC-32. SPEC.md is its definition.
+
+    header | metadata chunks | alpha chunk | data chunks, segment-major
+
+Metadata and alpha come first, so that any prefix that reaches the first data chunks can be shown as
+it is meant to look, and the file always ends in a critical chunk, so that no truncation goes
+unnoticed. Segment-major order makes a prefix of the data a picture of lower rate.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from imgcodec.codec.errors import CorruptStreamError, UnsupportedVersionError
+
+MAGIC = b"CVB"
+VERSION = 1
+MAX_SIDE_PX = (1 << 24) - 1
+MAX_PIXELS = 1 << 28
+MIN_TILE_LOG2, MAX_TILE_LOG2 = 8, 12
+MAX_SEGMENTS = 16
+METADATA_TYPES = {"icc": b"i", "exif": b"e", "xmp": b"x"}
+
+_ALPHA, _DATA = b"A", b"D"
+_METADATA_NAMES = {letter: name for name, letter in METADATA_TYPES.items()}
+_FLAG_GRAY, _FLAG_ALPHA = 1, 2
+_MAX_VARINT_BYTES = 5
+_CRC_BYTES = 4
+_MIN_CHUNK_BYTES = 1 + 1 + _CRC_BYTES
+
+
+class _EndOfData(CorruptStreamError):
+    """The bytes end before the stream does."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the decoder must know before the first chunk.
+
+    Attributes:
+        model_hash: 4 bytes that identify the weights.
+        height: Rows, 1 to 2**24 - 1.
+        width: Columns, 1 to 2**24 - 1.
+        quality: 1 to 100, as the model defines it.
+        is_gray: The picture is shown as one channel.
+        has_alpha: An alpha chunk is present.
+        tile_px: Side of the square tiles, a power of two from 256 to 4096.
+        num_segments: Streams that a tile is split into, 1 to 16, coarse to fine.
+
+    Raises:
+        ValueError: A field is out of range.
+    """
+
+    model_hash: bytes
+    height: int
+    width: int
+    quality: int
+    is_gray: bool
+    has_alpha: bool
+    tile_px: int
+    num_segments: int
+
+    def __post_init__(self) -> None:
+        if len(self.model_hash) != 4:
+            raise ValueError("model_hash must be 4 bytes")
+        if not (1 <= self.height <= MAX_SIDE_PX and 1 <= self.width <= MAX_SIDE_PX):
+            raise ValueError(f"picture size {self.height} x {self.width} is out of range")
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"quality {self.quality} is not in [1, 100]")
+        if self.tile_px not in {1 << k for k in range(MIN_TILE_LOG2, MAX_TILE_LOG2 + 1)}:
+            raise ValueError(f"tile side {self.tile_px} is not a power of two in [256, 4096]")
+        if not 1 <= self.num_segments <= MAX_SEGMENTS:
+            raise ValueError(f"{self.num_segments} segments are not in [1, {MAX_SEGMENTS}]")
+
+    @property
+    def num_tiles(self) -> int:
+        """Tiles of the grid, row-major; those at the right and bottom edges may be smaller."""
+        return -(-self.height // self.tile_px) * -(-self.width // self.tile_px)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A parsed `.cvb` file.
+
+    Attributes:
+        header: The header.
+        segments: `segments[segment][tile]`, entropy-coded bytes. Complete unless the file was
+            read with `allow_truncated`; then segments may be missing, and the last one present
+            may lack its last tiles.
+        alpha: Payload of the alpha chunk, None when the picture is opaque.
+        metadata: "icc", "exif" and "xmp" payloads, those that exist.
+    """
+
+    header: Header
+    segments: list[list[bytes]]
+    alpha: bytes | None = None
+    metadata: dict[str, bytes] = field(default_factory=dict)
+
+
+def write_stream(stream: Stream) -> bytes:
+    """Serialise a complete stream.
+
+    Raises:
+        ValueError: Segments, tiles, alpha or metadata do not match the header.
+    """
+    header = stream.header
+    shape = [len(tiles) for tiles in stream.segments]
+    if shape != [header.num_tiles] * header.num_segments:
+        raise ValueError(
+            f"{header.num_segments} segments of {header.num_tiles} tiles expected, got {shape}"
+        )
+    if (stream.alpha is not None) != header.has_alpha:
+        raise ValueError("the alpha payload and the header disagree")
+    if not set(stream.metadata) <= set(METADATA_TYPES):
+        raise ValueError(f"metadata {list(stream.metadata)} are not all of {list(METADATA_TYPES)}")
+    parts = [_write_header(header)]
+    crcs = _CrcChain(parts[0])
+    for _, letter, payload in _chunks(stream):
+        head = letter + _write_varint(len(payload))
+        parts += [head, payload, crcs.next(head, payload)]
+    return b"".join(parts)
+
+
+def read_header(data: bytes) -> Header:
+    """Parse and check the header alone; `data` may be any prefix that contains it.
+
+    Raises:
+        CorruptStreamError: Not a `.cvb` stream, or the header is damaged or cut short.
+        UnsupportedVersionError: Written by another version of the format.
+    """
+    return _parse_header(_Cursor(data))
+
+
+def read_stream(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, allow_truncated: bool = False
+) -> Stream:
+    """Parse a stream and check every CRC.
+
+    Nothing is allocated beyond slices of `data`: a header that promises more tiles than the bytes
+    could hold is refused first.
+
+    Args:
+        data: The whole file.
+        max_pixels: Refuse pictures with more pixels.
+        allow_truncated: Where the file just ends early, return what is whole instead of raising.
+
+    Raises:
+        CorruptStreamError: Damaged, cut short, self-contradictory or larger than `max_pixels`.
+        UnsupportedVersionError: Another format version, or a critical chunk of unknown type.
+    """
+    cursor = _Cursor(data)
+    header = _parse_header(cursor)
+    if header.height * header.width > max_pixels:
+        raise CorruptStreamError(
+            f"the picture has {header.height} x {header.width} pixels, more than the limit of "
+            f"{max_pixels}; raise max_pixels if the file can be trusted"
+        )
+    num_data = header.num_tiles * header.num_segments
+    if not allow_truncated and num_data * _MIN_CHUNK_BYTES > cursor.remaining:
+        raise _EndOfData(f"{cursor.remaining} bytes cannot hold {num_data} tile streams")
+    payloads: list[bytes] = []
+    alpha: bytes | None = None
+    metadata: dict[str, bytes] = {}
+    try:
+        for letter, payload in _parse_chunks(cursor, num_data):
+            if letter == _DATA:
+                if header.has_alpha and alpha is None:
+                    raise CorruptStreamError("the alpha chunk is missing")
+                payloads.append(payload)
+            elif letter == _ALPHA:
+                if not header.has_alpha or alpha is not None or payloads:
+                    raise CorruptStreamError("an alpha chunk is out of place")
+                alpha = payload
+            elif letter in _METADATA_NAMES:
+                name = _METADATA_NAMES[letter]
+                if name in metadata or alpha is not None or payloads:
+                    raise CorruptStreamError(f"an {name} chunk is out of place")
+                metadata[name] = payload
+    except _EndOfData:
+        if not allow_truncated:
+            raise
+    else:
+        if cursor.remaining:
+            raise CorruptStreamError(f"{cursor.remaining} bytes follow the end of the stream")
+    step = header.num_tiles
+    segments = [payloads[start : start + step] for start in range(0, len(payloads), step)]
+    return Stream(header, segments, alpha, metadata)
+
+
+def chunk_sizes(stream: Stream) -> list[tuple[str, int]]:
+    """Return (name, bytes on disk) of the header and of every chunk, in the order of the file.
+
+    Names are "header", "icc", "exif", "xmp", "alpha" and "segment S tile T". The sum is the size
+    of the file, unless that has ancillary chunks that this version skips.
+    """
+    sizes = [("header", len(_write_header(stream.header)))]
+    for name, letter, payload in _chunks(stream):
+        frame_bytes = len(letter) + len(_write_varint(len(payload))) + _CRC_BYTES
+        sizes.append((name, frame_bytes + len(payload)))
+    return sizes
+
+
+def _chunks(stream: Stream) -> Iterator[tuple[str, bytes, bytes]]:
+    """Yield (name, type, payload) of every chunk in the order of the file."""
+    for name, letter in METADATA_TYPES.items():
+        if name in stream.metadata:
+            yield name, letter, stream.metadata[name]
+    if stream.alpha is not None:
+        yield "alpha", _ALPHA, stream.alpha
+    for segment, tiles in enumerate(stream.segments):
+        for tile, payload in enumerate(tiles):
+            yield f"segment {segment} tile {tile}", _DATA, payload
+
+
+class _CrcChain:
+    """CRC-32 of chunk after chunk.
+
+    A critical chunk's CRC continues that of the critical chunk before it, an ancillary one's that
+    of the header: critical chunks cannot be reordered, dropped or taken from another file.
+    """
+
+    def __init__(self, header: bytes) -> None:
+        self._header = self._critical = zlib.crc32(header[:-_CRC_BYTES])
+
+    def next(self, head: bytes, payload: bytes) -> bytes:
+        is_critical = head[:1].isupper()
+        start = self._critical if is_critical else self._header
+        crc = zlib.crc32(payload, zlib.crc32(head, start))
+        if is_critical:
+            self._critical = crc
+        return crc.to_bytes(_CRC_BYTES, "big")
+
+
+class _Cursor:
+    """Reads forward through bytes; refuses to read past their end."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.position = 0
+
+    @property
+    def remaining(self) -> int:
+        return len(self.data) - self.position
+
+    def take(self, num_bytes: int) -> bytes:
+        if num_bytes > self.remaining:
+            raise _EndOfData(
+                f"the stream is cut short: {num_bytes} bytes expected at offset {self.position}, "
+                f"{self.remaining} left"
+            )
+        self.position += num_bytes
+        return self.data[self.position - num_bytes : self.position]
+
+    def take_varint(self) -> int:
+        value = 0
+        for shift in range(0, 7 * _MAX_VARINT_BYTES, 7):
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if byte == 0 and shift > 0:
+                    raise CorruptStreamError("a number is not written in its shortest form")
+                return value
+        raise CorruptStreamError(f"a number is longer than {_MAX_VARINT_BYTES} bytes")
+
+
+def _write_varint(value: int) -> bytes:
+    if value >= 1 << 7 * _MAX_VARINT_BYTES:
+        raise ValueError(f"a chunk of {value} bytes is too long")
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _write_header(header: Header) -> bytes:
+    flags = _FLAG_GRAY * header.is_gray | _FLAG_ALPHA * header.has_alpha
+    tile_log2 = header.tile_px.bit_length() - 1
+    layout = (header.num_segments - 1) << 4 | (tile_log2 - MIN_TILE_LOG2)
+    body = b"".join(
+        (
+            MAGIC,
+            bytes([VERSION]),
+            header.model_hash,
+            _write_varint(header.height),
+            _write_varint(header.width),
+            bytes([header.quality, flags, layout]),
+        )
+    )
+    return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "big")
+
+
+def _parse_header(cursor: _Cursor) -> Header:
+    if cursor.take(len(MAGIC)) != MAGIC:
+        raise CorruptStreamError("not a .cvb stream: it does not start with 'CVB'")
+    version = cursor.take(1)[0]
+    if version != VERSION:
+        raise UnsupportedVersionError(
+            f"the stream has format version {version}, this decoder reads {VERSION}; upgrade it"
+        )
+    model_hash = cursor.take(4)
+    height, width = cursor.take_varint(), cursor.take_varint()
+    quality, flags, layout = cursor.take(3)
+    body = cursor.data[: cursor.position]
+    if cursor.take(_CRC_BYTES) != zlib.crc32(body).to_bytes(_CRC_BYTES, "big"):
+        raise CorruptStreamError("the header is damaged: wrong CRC")
+    if flags & ~(_FLAG_GRAY | _FLAG_ALPHA):
+        raise UnsupportedVersionError(f"the header has unknown flags {flags:#04x}")
+    try:
+        return Header(
+            model_hash=model_hash,
+            height=height,
+            width=width,
+            quality=quality,
+            is_gray=bool(flags & _FLAG_GRAY),
+            has_alpha=bool(flags & _FLAG_ALPHA),
+            tile_px=1 << (layout & 0xF) + MIN_TILE_LOG2,
+            num_segments=(layout >> 4) + 1,
+        )
+    except ValueError as error:
+        raise CorruptStreamError(f"the header is invalid: {error}") from error
+
+
+def _parse_chunks(cursor: _Cursor, num_data: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (type, payload) up to the last data chunk; the cursor stands behind the header."""
+    crcs = _CrcChain(cursor.data[: cursor.position])
+    while num_data:
+        start = cursor.position
+        letter = cursor.take(1)
+        if not letter.isalpha():
+            raise CorruptStreamError(f"no chunk starts at offset {start}")
+        num_bytes = cursor.take_varint()
+        head = cursor.data[start : cursor.position]
+        payload = cursor.take(num_bytes)
+        if cursor.take(_CRC_BYTES) != crcs.next(head, payload):
+            raise CorruptStreamError(f"the chunk at offset {start} is damaged: wrong CRC")
+        if letter.isupper() and letter not in (_ALPHA, _DATA):
+            raise UnsupportedVersionError(f"unknown critical chunk {letter.decode()!r}")
+        num_data -= letter == _DATA
+        yield letter, payload

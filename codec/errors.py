@@ -1,0 +1,21 @@
+"""Errors of the codec: one base class, so that callers can catch everything at once."""
+
+
+class CodecError(Exception):
+    """Base of every error that the codec raises on bad input."""
+
+
+class CorruptStreamError(CodecError):
+    """The bytes are not a `.cvb` stream, or they are damaged, cut short or self-contradictory."""
+
+
+class UnsupportedVersionError(CodecError):
+    """The stream was written by a newer format version or needs a chunk that we do not know."""
+
+
+class UnknownModelError(CodecError):
+    """The stream or the caller names a model whose weights are not installed."""
+
+
+class ImageFormatError(CodecError):
+    """A picture cannot be read, or cannot be written in the format that was asked for."""

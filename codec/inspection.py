@@ -1,0 +1,160 @@
+"""What is inside a `.cvb` file: header, chunks, and, on request, every integer."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from imgcodec.codec.coding import Source, decode_latents, read_bytes
+from imgcodec.codec.container import MAX_PIXELS, Header, Stream, chunk_sizes, read_stream
+from imgcodec.codec.errors import UnknownModelError
+from imgcodec.codec.models.base import Pass
+from imgcodec.codec.models.weights import LoadedModel, find_model_of_stream, load_model
+from imgcodec.codec.tiling import Tile
+
+
+def _heat_colours() -> NDArray[np.uint8]:
+    """Return (256, 3) colours from black over red and yellow to white."""
+    ramp = np.arange(256)[:, None] * 3 - np.array([0, 256, 512])
+    return ramp.clip(0, 255).astype(np.uint8)
+
+
+HEAT = _heat_colours()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of the file: its name, bytes on disk, bits per pixel and share of the file."""
+
+    name: str
+    bytes: int
+    bpp: float
+    share: float
+
+
+@dataclass(frozen=True)
+class PassBits:
+    """A pass over all tiles: number of symbols and their ideal code length in bits."""
+
+    name: str
+    symbols: int
+    bits: float
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found.
+
+    Attributes:
+        file_bytes: size of the file.
+        header: header fields.
+        model: id of the model, or None if it is not installed.
+        bpp: bits per pixel of the whole file.
+        chunks: header and chunks in the order of the file.
+        passes: bits of each pass, None unless verified.
+        integers_sha256: SHA-256 of all integers as little-endian int32, tile by tile and pass by
+            pass; None unless verified.
+        estimated_bytes: ideal code length of all integers in bytes, None unless verified.
+        heatmap: bits of each latent position, square root scale, as a picture of the same size,
+            None unless asked for.
+        heatmap_max_bits: bits of the brightest position of the heatmap.
+    """
+
+    file_bytes: int
+    header: Header
+    model: str | None
+    bpp: float
+    chunks: list[Chunk]
+    passes: list[PassBits] | None = None
+    integers_sha256: str | None = None
+    estimated_bytes: float | None = None
+    heatmap: Image.Image | None = None
+    heatmap_max_bits: float | None = None
+
+
+def inspect(
+    source: Source,
+    *,
+    verify: bool = False,
+    heatmap: bool = False,
+    model: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Inspection:
+    """Describe a `.cvb` file; with `verify` or `heatmap` decode every integer of it.
+
+    Args:
+        source: the bytes, a path, or a binary file.
+        verify: decode all integers and hash them.
+        heatmap: also draw where the bits went.
+        model: weights file to use instead of the installed models.
+        max_pixels: refuse larger pictures before anything is allocated.
+
+    Raises:
+        CorruptStreamError, UnsupportedVersionError: as `decode`.
+        UnknownModelError: the model is not installed and `verify` or `heatmap` needs it.
+    """
+    data = read_bytes(source)
+    stream = read_stream(data, max_pixels=max_pixels)
+    header = stream.header
+    num_pixels = header.height * header.width
+    chunks = [
+        Chunk(name, size, size * 8 / num_pixels, size / len(data))
+        for name, size in chunk_sizes(stream)
+    ]
+    needs_model = verify or heatmap
+    try:
+        info = find_model_of_stream(header.model_hash, model)
+    except UnknownModelError:
+        if needs_model:
+            raise
+        info = None
+    return Inspection(
+        file_bytes=len(data),
+        header=header,
+        model=None if info is None else info.id,
+        bpp=len(data) * 8 / num_pixels,
+        chunks=chunks,
+        **(_decode_everything(load_model(info), stream, heatmap) if info and needs_model else {}),
+    )
+
+
+@torch.inference_mode()
+def _decode_everything(
+    loaded: LoadedModel, stream: Stream, with_heatmap: bool
+) -> dict[str, Any]:
+    header, stride = stream.header, loaded.model.stride_px
+    digest = hashlib.sha256()
+    passes: dict[str, tuple[int, float]] = {}
+    grid = np.zeros((-(-header.height // stride), -(-header.width // stride)))
+
+    def observe(tile: Tile, request: Pass, q: NDArray[np.int32]) -> None:
+        digest.update(q.astype("<i4").tobytes())
+        bits = loaded.tables.code_lengths(q, request.indexes)
+        symbols, total = passes.get(request.name, (0, 0.0))
+        passes[request.name] = (symbols + q.size, total + float(bits.sum()))
+        if with_heatmap:
+            height, width = tile.height // stride, tile.width // stride
+            flat = np.bincount(request.positions.ravel(), bits.ravel(), height * width)
+            top, left = tile.top // stride, tile.left // stride
+            grid[top : top + height, left : left + width] += flat.reshape(height, width)
+
+    decode_latents(loaded, stream, observe=observe)
+    result: dict[str, Any] = {
+        "passes": [PassBits(name, *values) for name, values in passes.items()],
+        "integers_sha256": digest.hexdigest(),
+        "estimated_bytes": sum(bits for _, bits in passes.values()) / 8,
+    }
+    if with_heatmap:
+        peak = float(grid.max())
+        shades = np.sqrt(grid / max(peak, 1e-9)) * 255.0
+        result["heatmap"] = Image.fromarray(HEAT[shades.round().astype(np.uint8)]).resize(
+            (header.width, header.height), Image.Resampling.NEAREST
+        )
+        result["heatmap_max_bits"] = peak
+    return result

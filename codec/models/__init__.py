@@ -1,0 +1,1 @@
+"""Model families behind one interface, and the registry that finds their weights."""

@@ -1,0 +1,91 @@
+"""The interface of every model family: a picture becomes an ordered list of integer passes.
+
+Encoder and decoder drive the same generator, `CodecModel.passes`; the only difference is who
+knows the integers. The encoder reads them from each yielded `Pass`, the decoder from the stream:
+
+    passes = model.passes(shape, quality, y)         passes = model.passes(shape, quality)
+    request = next(passes)                           request = next(passes)
+    coder.encode(request.q, request.indexes)         q = coder.decode(request.indexes)
+    request = passes.send(request.q)                 request = passes.send(q)
+
+`drive` is that loop.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+PassGenerator = Generator["Pass", np.ndarray, Tensor]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Integers to code together.
+
+    Attributes:
+        name: short name for listings, such as "z" or "y2".
+        segment: number of the container segment that carries this pass.
+        indexes: int array, table row of every symbol; depends on earlier passes' integers only.
+        q: int array of the same shape when encoding, None when decoding.
+        positions: int array of the same shape, flat position of each symbol on the tile's
+            latent grid, for maps of where the bits went.
+    """
+
+    name: str
+    segment: int
+    indexes: np.ndarray
+    q: np.ndarray | None
+    positions: np.ndarray
+
+
+def drive(passes: PassGenerator, respond: Callable[[Pass], np.ndarray | None]) -> Tensor:
+    """Run a pass generator, answering every pass with `respond(pass)`, and return y_hat."""
+    try:
+        request = next(passes)
+        while True:
+            request = passes.send(respond(request))
+    except StopIteration as stop:
+        return stop.value
+
+
+class CodecModel(nn.Module, ABC):
+    """A trained transform with its entropy model."""
+
+    family: str
+    num_segments: int
+    latent_channels: int
+    stride_px: int
+    """Pictures are padded to multiples of this; one latent position covers its square."""
+    analysis_halo_px: int
+    synthesis_halo_px: int
+
+    @abstractmethod
+    def prepare(self, code_lengths: np.ndarray, half_widths: np.ndarray) -> CodecModel:
+        """Freeze for coding under tables of the given code lengths (R, S) in bits."""
+
+    @abstractmethod
+    def exact_parameters(self) -> set[str]:
+        """Return the names of the parameters that table rows depend on: stored as integers."""
+
+    @abstractmethod
+    def analysis(self, x: Tensor, quality: int) -> Tensor:
+        """Map a picture (1, 3, H, W) in [0, 1], sides multiples of the stride, to y."""
+
+    @abstractmethod
+    def passes(
+        self, shape: tuple[int, int], quality: int, y: Tensor | None = None
+    ) -> PassGenerator:
+        """Generate the passes of a tile of latent shape (height, width); return y_hat.
+
+        Sending None instead of integers ends the loop early: the rest is filled with its
+        prior mean (a preview).
+        """
+
+    @abstractmethod
+    def synthesis(self, y_hat: Tensor, quality: int) -> Tensor:
+        """Map y_hat (1, M, h, w) to a picture (1, 3, h * stride, w * stride), not clamped."""

@@ -1,0 +1,23 @@
+"""Registry of model families; the only place that names them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imgcodec.codec.models.base import CodecModel
+from imgcodec.codec.models.beta import BetaConfig, BetaModel
+from imgcodec.codec.strict import build
+
+FAMILIES = {"beta": (BetaModel, BetaConfig)}
+
+
+def build_model(family: str, sizes: dict[str, Any]) -> CodecModel:
+    """Return an untrained model of a family.
+
+    Raises:
+        ValueError: unknown family, size name or type.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"unknown model family '{family}'; known: {', '.join(FAMILIES)}")
+    model_class, config_class = FAMILIES[family]
+    return model_class(build(config_class, sizes, f"model of family {family}"))

@@ -1,0 +1,191 @@
+"""Weights files: safetensors with metadata, found in the package, checked and loaded once.
+
+Tensors are float16 or float32, but everything that table rows depend on is integer: int16 in
+units of 2**-12 (weights of the exact networks), int32 in units of 2**-20 (their biases and the
+log-scales). The hash in a file's metadata is the SHA-256 of names, types, shapes and bytes of all
+tensors; streams carry its first four bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from imgcodec.codec.entropy.tables import Tables
+from imgcodec.codec.errors import UnknownModelError
+from imgcodec.codec.models.base import CodecModel
+from imgcodec.codec.models.registry import build_model
+from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS
+
+WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "weights"
+TABLE_PREFIX = "tables."
+HASH_BYTES = 4
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a weights file without loading its tensors.
+
+    Attributes:
+        id: such as "beta-base-1".
+        family: such as "beta".
+        hash: SHA-256 of the tensors, hexadecimal.
+        params: number of parameters.
+        kmac_encode: thousand multiply-adds per pixel of encoding, entropy model included.
+        kmac_decode: the same of decoding.
+        bytes: size of the file.
+        licence: licence of the weights.
+        provenance: what they were trained on.
+        path: the file.
+    """
+
+    id: str
+    family: str
+    hash: str
+    params: int
+    kmac_encode: float
+    kmac_decode: float
+    bytes: int
+    licence: str
+    provenance: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready for coding, with its tables."""
+
+    info: ModelInfo
+    model: CodecModel
+    tables: Tables
+
+    @property
+    def stream_hash(self) -> bytes:
+        """Return the four bytes that streams carry."""
+        return bytes.fromhex(self.info.hash)[:HASH_BYTES]
+
+
+def list_models() -> list[ModelInfo]:
+    """Return the models whose weights are installed with the package, by id."""
+    return [_read_info(path) for path in sorted(WEIGHTS_DIR.glob("*.safetensors"))]
+
+
+def find_model(name: str | Path) -> ModelInfo:
+    """Return the model of a family name (its newest), an id, or a path to a weights file.
+
+    Raises:
+        UnknownModelError: nothing fits.
+    """
+    if str(name).endswith(".safetensors"):
+        return _read_info(Path(name))
+    models = list_models()
+    fitting = [m for m in models if m.id == name] or [m for m in models if m.family == name]
+    if not fitting:
+        known = ", ".join(m.id for m in models) or "none installed"
+        raise UnknownModelError(f"no model '{name}'; known: {known}")
+    return max(fitting, key=lambda m: int(m.id.rpartition("-")[2]))
+
+
+def find_model_of_stream(stream_hash: bytes, name: str | Path | None = None) -> ModelInfo:
+    """Return the model that wrote a stream, among those installed and the file `name`.
+
+    Raises:
+        UnknownModelError: none has the hash.
+    """
+    models = list_models() if name is None else [find_model(name)]
+    for model in models:
+        if bytes.fromhex(model.hash)[:HASH_BYTES] == stream_hash:
+            return model
+    known = ", ".join(f"{m.id} ({m.hash[: 2 * HASH_BYTES]})" for m in models) or "none"
+    raise UnknownModelError(
+        f"the stream was made by a model with hash {stream_hash.hex()}; available: {known}"
+    )
+
+
+def load_model(info: ModelInfo) -> LoadedModel:
+    """Load a model, once per process and file.
+
+    Raises:
+        UnknownModelError: the file is damaged or does not fit its own description.
+    """
+    return _load(str(info.path), info.path.stat().st_mtime_ns)
+
+
+def hash_of_tensors(arrays: Mapping[str, NDArray]) -> str:
+    """Return the SHA-256 over names, types, shapes and little-endian bytes, in order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
+        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _load(path: str, _mtime_ns: int) -> LoadedModel:
+    info = _read_info(Path(path))
+    with safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if hash_of_tensors(arrays) != info.hash:
+        raise UnknownModelError(f"{path}: the tensors do not have the hash of the metadata")
+    try:
+        model = build_model(info.family, json.loads(metadata["model"]))
+        model.load_state_dict(
+            {
+                name: integers_to_float(torch.from_numpy(array))
+                for name, array in arrays.items()
+                if not name.startswith(TABLE_PREFIX)
+            }
+        )
+        tables = Tables.from_arrays(
+            {n.removeprefix(TABLE_PREFIX): a for n, a in arrays.items() if n.startswith(TABLE_PREFIX)}
+        )
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise UnknownModelError(f"{path}: not a weights file of this version: {error}") from error
+    model.prepare(tables.bits(), tables.half_widths)
+    return LoadedModel(info, model.to(memory_format=torch.channels_last), tables)
+
+
+def integers_to_float(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a stored tensor as float32, integers in their units (see the module docstring)."""
+    if tensor.dtype == torch.int16:
+        return tensor.float() * 2.0**-WEIGHT_BITS
+    if tensor.dtype == torch.int32:
+        return (tensor.double() * 2.0**-BIAS_BITS).float()
+    return tensor.float()
+
+
+def _read_info(path: Path) -> ModelInfo:
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata: dict[str, Any] = file.metadata() or {}
+        return ModelInfo(
+            id=metadata["id"],
+            family=metadata["family"],
+            hash=metadata["hash"],
+            params=int(metadata["params"]),
+            kmac_encode=float(metadata["kmac_encode"]),
+            kmac_decode=float(metadata["kmac_decode"]),
+            bytes=path.stat().st_size,
+            licence=metadata["licence"],
+            provenance=metadata["provenance"],
+            path=path,
+        )
+    except (OSError, SafetensorError) as error:
+        raise UnknownModelError(f"cannot read weights {path}: {error}") from error
+    except (KeyError, ValueError) as error:
+        raise UnknownModelError(
+            f"{path}: no exported weights (missing or bad metadata: {error}); "
+            "`imgcodec export` makes them from a training run"
+        ) from error

@@ -1,0 +1,128 @@
+"""Exact networks: integers in, table rows out, bit-identical on every machine.
+
+A layer's weights lie on the grid 2**-WEIGHT_BITS, activations on 2**-ACTIVATION_BITS within
+[0, ACTIVATION_MAX), biases on 2**-BIAS_BITS. In float64 every product and every partial sum is
+then a multiple of 2**-BIAS_BITS (or coarser) and far below 2**53 of these units, so each addition
+is exact and no order of summation, no library and no thread count can change a bit. The only
+operations are +, *, comparison, floor and scaling by powers of two. Pointwise layers are matrix
+products, depthwise layers nine shifted multiply-adds: nothing that a library could replace by a
+transform algorithm such as Winograd's.
+
+During training the same parameters run in plain floating point (`forward` with the module in
+train or eval mode alike); `snap` rounds them onto the grids and `exact` is the path of the codec.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+WEIGHT_BITS = 12
+WEIGHT_MAX = 8.0
+ACTIVATION_BITS = 8
+ACTIVATION_MAX = 16.0
+BIAS_BITS = 20
+MAGNITUDE_MAX = 2**15
+SUM_BITS = 53
+
+
+def on_grid(x: Tensor, bits: int) -> Tensor:
+    """Round to multiples of 2**-bits (float64, halves up)."""
+    return torch.floor(x.double() * 2.0**bits + 0.5) * 2.0**-bits
+
+
+def compand(q: Tensor) -> Tensor:
+    """Squeeze |q| to about 1.3 * log2(1 + |q|) by dyadic, piecewise linear pieces.
+
+    Exact for integers in any float type of 24 or more bits.
+    """
+    a = q.abs()
+    return a.clamp(max=2) * 0.5 + a.clamp(max=8) * 0.125 + a.clamp(max=32) * 0.03125
+
+
+class ExactPointwise(nn.Module):
+    """1x1 convolution: `forward` for training, `exact` for coding."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, zero: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        if zero:
+            nn.init.zeros_(self.weight)
+        else:
+            nn.init.kaiming_uniform_(self.weight, a=1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, out, H, W) in plain floating point."""
+        return F.conv2d(x, self.weight, self.bias)
+
+    def exact(self, x: Tensor) -> Tensor:
+        """Map (C, H, W) float64 on the activation grid to (out, H, W), without rounding."""
+        channels, height, width = x.shape
+        out = self.weight[:, :, 0, 0] @ x.reshape(channels, height * width)
+        return (out + self.bias[:, None]).reshape(-1, height, width)
+
+    def largest_sum(self, activation_max: float) -> float:
+        """Return a bound on every partial sum, in units of the finest grid."""
+        bound = self.weight.double().abs().sum(dim=(1, 2, 3)) * activation_max
+        return float((bound + self.bias.double().abs()).max())
+
+
+class ExactDepthwise(nn.Module):
+    """Depthwise 3x3 convolution with zero padding, as nine shifted multiply-adds when exact."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels, 1, 3, 3) * 0.1)
+        self.bias = nn.Parameter(torch.zeros(channels))
+        with torch.no_grad():
+            self.weight[:, :, 1, 1].add_(1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape in plain floating point."""
+        return F.conv2d(x, self.weight, self.bias, padding=1, groups=x.shape[1])
+
+    def exact(self, x: Tensor) -> Tensor:
+        """Map (C, H, W) float64 on the activation grid to the same shape, without rounding."""
+        _, height, width = x.shape
+        padded = F.pad(x, (1, 1, 1, 1))
+        out = self.bias[:, None, None].expand_as(x).clone()
+        for dy in range(3):
+            for dx in range(3):
+                window = padded[:, dy : dy + height, dx : dx + width]
+                out.addcmul_(window, self.weight[:, 0, dy, dx][:, None, None])
+        return out
+
+    def largest_sum(self, activation_max: float) -> float:
+        """Return a bound on every partial sum, in units of the finest grid."""
+        bound = self.weight.double().abs().sum(dim=(1, 2, 3)) * activation_max
+        return float((bound + self.bias.double().abs()).max())
+
+
+def activate(x: Tensor) -> Tensor:
+    """Clamp to [0, ACTIVATION_MAX): the activation of the training twin."""
+    return x.clamp(0.0, ACTIVATION_MAX)
+
+
+def activate_exact(x: Tensor) -> Tensor:
+    """Round onto the activation grid and clamp: the activation of the exact path."""
+    grid = 2.0**-ACTIVATION_BITS
+    return on_grid(x, ACTIVATION_BITS).clamp(0.0, ACTIVATION_MAX - grid)
+
+
+def snap_(module: nn.Module) -> None:
+    """Round the parameters of every exact layer below `module` onto their grids, in place.
+
+    Raises:
+        ValueError: a sum could leave the 53 bits in which float64 arithmetic is exact.
+    """
+    limit = 2.0 ** (SUM_BITS - WEIGHT_BITS - BIAS_BITS)
+    for name, layer in module.named_modules():
+        if not isinstance(layer, ExactPointwise | ExactDepthwise):
+            continue
+        edge = WEIGHT_MAX - 2.0**-WEIGHT_BITS
+        layer.weight.data = on_grid(layer.weight.data, WEIGHT_BITS).clamp(-edge, edge)
+        layer.bias.data = on_grid(layer.bias.data, BIAS_BITS)
+        if layer.largest_sum(MAGNITUDE_MAX) >= limit:
+            raise ValueError(f"exact layer {name}: sums may exceed {SUM_BITS} bits")

@@ -1,0 +1,60 @@
+"""Differentiable rate of integers under zero-mean discretised normals (training only)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+SCALE_MIN = 0.11
+"""Standard deviation of table row 0; row r has ``SCALE_MIN * exp(r / ROWS_PER_NEPER)``."""
+ROWS_PER_NEPER = 8
+NUM_ROWS = 64
+
+
+def row_of_scale(scale: Tensor) -> Tensor:
+    """Return the (real-valued) table row of a standard deviation."""
+    return torch.log(scale / SCALE_MIN) * ROWS_PER_NEPER
+
+
+def round_ste(x: Tensor) -> Tensor:
+    """Round with a straight-through gradient."""
+    return x + (torch.round(x) - x).detach()
+
+
+class _ClampThrough(torch.autograd.Function):
+    """Clamp whose gradient passes where it leads back into the range."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bounds = (low, high)
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        low, high = ctx.bounds
+        keep = ((x >= low) | (grad < 0)) & ((x <= high) | (grad > 0))
+        return grad * keep, None, None
+
+
+def bits_of_residual(residual: Tensor, rows: Tensor) -> Tensor:
+    """Return bits per element of `residual` (integers or noisy) under the normals of `rows`.
+
+    Args:
+        residual: float tensor of any shape, in quantisation steps.
+        rows: float tensor of the same shape, real-valued table rows.
+
+    Returns:
+        float32 tensor of bits, differentiable in both arguments.
+    """
+    rows = _ClampThrough.apply(rows.float(), 0.0, float(NUM_ROWS - 1))
+    inverse = torch.exp(rows * (-1.0 / ROWS_PER_NEPER)) * (1.0 / (SCALE_MIN * math.sqrt(2.0)))
+    magnitude = residual.float().abs()
+    # Upper tail differences by erfc keep precision far from the centre.
+    upper = torch.special.erfc((magnitude - 0.5) * inverse)
+    lower = torch.special.erfc((magnitude + 0.5) * inverse)
+    probability = 0.5 * (upper - lower)
+    return -torch.log2(probability.clamp_min(2.0**-24) + 1e-12)

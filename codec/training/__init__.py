@@ -1,0 +1,1 @@
+"""Training: recipe, data bank, optimiser, loop, validation on real bytes, export."""

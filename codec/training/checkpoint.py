@@ -1,0 +1,98 @@
+"""Files of a training run: resumable checkpoints and averaged weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from imgcodec.codec.models.weights import integers_to_float
+from imgcodec.codec.training.recipe import Recipe
+
+
+def save_checkpoint(
+    path: Path,
+    recipe: Recipe,
+    model: nn.Module,
+    ema: nn.Module,
+    optimisers: list[torch.optim.Optimizer],
+    state: Any,
+    rng: random.Random,
+) -> None:
+    """Write everything that a resumed run needs, atomically."""
+    version, internal, gauss = rng.getstate()
+    content = {
+        "recipe": recipe.to_dict(),
+        "model": model.state_dict(),
+        "ema": ema.state_dict(),
+        "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+        "state": dataclasses.asdict(state),
+        "python_rng": [version, list(internal), gauss],
+        "torch_rng": torch.get_rng_state(),
+    }
+    temporary = path.with_suffix(".tmp")
+    torch.save(content, temporary)
+    os.replace(temporary, path)
+
+
+def load_checkpoint(
+    path: Path,
+    model: nn.Module,
+    ema: nn.Module,
+    optimisers: list[torch.optim.Optimizer],
+    state: Any,
+    rng: random.Random,
+) -> None:
+    """Restore a run in place.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"nothing to resume: {path} does not exist")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    model.load_state_dict(content["model"])
+    ema.load_state_dict(content["ema"])
+    for optimiser, values in zip(optimisers, content["optimisers"], strict=True):
+        optimiser.load_state_dict(values)
+    for key, value in content["state"].items():
+        setattr(state, key, value)
+    version, internal, gauss = content["python_rng"]
+    rng.setstate((version, tuple(internal), gauss))
+    torch.set_rng_state(content["torch_rng"])
+
+
+def save_ema(path: Path, recipe: Recipe, ema: nn.Module, step: int) -> None:
+    """Write the averaged weights with their recipe (float16: small enough to send around)."""
+    tensors = {name: t.half().contiguous() for name, t in ema.state_dict().items()}
+    metadata = {"recipe": json.dumps(recipe.to_dict()), "step": str(step)}
+    temporary = path.with_suffix(".tmp")
+    save_file(tensors, temporary, metadata)
+    os.replace(temporary, path)
+
+
+def load_initial_weights(model: nn.Module, path: Path) -> None:
+    """Copy the weights of a safetensors file (averaged or shipped) into `model`.
+
+    Raises:
+        ValueError: tensors are missing or have other shapes.
+    """
+    own = model.state_dict()
+    with safe_open(path, "pt") as file:
+        available = set(file.keys())
+        missing = sorted(set(own) - available)
+        if missing:
+            raise ValueError(f"{path} lacks {len(missing)} tensors, first {missing[0]}")
+        for name, tensor in own.items():
+            value = file.get_tensor(name)
+            if value.shape != tensor.shape:
+                raise ValueError(f"{path}: {name} is {tuple(value.shape)}, not {tensor.shape}")
+            tensor.copy_(integers_to_float(value))

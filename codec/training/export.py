@@ -1,0 +1,130 @@
+"""From a training run to the weights that ship: snapped, measured tables, hash, provenance."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from imgcodec.codec.entropy.tables import Tables
+from imgcodec.codec.models.base import CodecModel, Pass, drive
+from imgcodec.codec.models.complexity import kmac_per_pixel
+from imgcodec.codec.models.registry import build_model
+from imgcodec.codec.models.weights import TABLE_PREFIX, hash_of_tensors
+from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS
+from imgcodec.codec.training.checkpoint import load_initial_weights
+from imgcodec.codec.training.validation import default_tables
+
+LICENCE = "MIT"
+CALIBRATION_QUALITIES = (1, 15, 30, 45, 60, 75, 90, 100)
+CALIBRATION_SIDE_PX = 512
+TABLE_STRENGTH = 200.0
+"""Pseudo-counts of the normal prior in every measured row."""
+KEPT_IN_FLOAT32 = ("y_deviation", "log_gain", "z_log_gain")
+
+
+def export(
+    ema: Path,
+    out: Path,
+    *,
+    pictures: Iterable[NDArray[np.uint8]] = (),
+    provenance: str,
+    licence: str = LICENCE,
+    name: str | None = None,
+) -> dict[str, float]:
+    """Write the weights file that the codec loads.
+
+    Args:
+        ema: ema.safetensors of a training run.
+        out: target, ``<id>.safetensors``.
+        pictures: RGB uint8 arrays on which tables are measured; none keeps the normal tables.
+        provenance: what the model was trained on, for the metadata.
+        licence: licence of the weights, for the metadata.
+        name: model id; by default the recipe's.
+
+    Returns:
+        bits of the calibration pictures under normal and under measured tables, if any.
+    """
+    with safe_open(ema, "numpy") as file:
+        metadata = file.metadata()
+    recipe = json.loads(metadata["recipe"])
+    model = build_model(recipe["family"], recipe["model"])
+    load_initial_weights(model, ema)
+    params = sum(parameter.numel() for parameter in model.parameters())
+    tables = default_tables()
+    model.prepare(tables.bits(), tables.half_widths)
+    # What is measured must be what is shipped: round the float weights first.
+    stored = {name: to_stored(model, name, t) for name, t in model.state_dict().items()}
+    report: dict[str, float] = {}
+    arrays = dict(stored)
+    sample = list(pictures)
+    if sample:
+        counts, bits_before = count_symbols(model, sample, tables)
+        measured = Tables.from_histograms(counts, tables, TABLE_STRENGTH)
+        report["bits_with_normal_tables"] = bits_before
+        report["bits_with_measured_tables"] = float(
+            np.where(counts > 0, counts * np.where(counts > 0, measured.bits(), 0), 0).sum()
+        )
+        tables = measured
+    arrays |= {TABLE_PREFIX + key: value for key, value in tables.to_arrays().items()}
+    encode_kmac, decode_kmac = kmac_per_pixel(model)
+    details = {
+        "id": name or recipe["name"],
+        "family": recipe["family"],
+        "hash": hash_of_tensors(arrays),
+        "model": json.dumps(recipe["model"]),
+        "recipe": metadata["recipe"],
+        "step": metadata["step"],
+        "params": str(params),
+        "kmac_encode": f"{encode_kmac:.2f}",
+        "kmac_decode": f"{decode_kmac:.2f}",
+        "licence": licence,
+        "provenance": provenance,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_suffix(".tmp")
+    save_file(arrays, temporary, details)
+    os.replace(temporary, out)
+    return report
+
+
+def to_stored(model: CodecModel, name: str, tensor: torch.Tensor) -> NDArray:
+    """Return the array that is stored for a parameter of a prepared model."""
+    if name in model.exact_parameters():
+        bits, kind = (WEIGHT_BITS, np.int16) if tensor.ndim == 4 else (BIAS_BITS, np.int32)
+        units = tensor.double().numpy() * 2.0**bits
+        if np.any(units != np.round(units)) or np.abs(units).max() > np.iinfo(kind).max:
+            raise ValueError(f"{name} does not lie on its grid")
+        return units.astype(kind)
+    return tensor.numpy().astype(np.float32 if name in KEPT_IN_FLOAT32 else np.float16)
+
+
+@torch.no_grad()
+def count_symbols(
+    model: CodecModel, pictures: list[NDArray[np.uint8]], tables: Tables
+) -> tuple[NDArray[np.int64], float]:
+    """Return the histogram of symbols over all pictures and qualities, and their bits."""
+    counts = np.zeros(tables.frequencies.shape, np.int64)
+    bits = 0.0
+    stride = model.stride_px
+    for number, picture in enumerate(pictures):
+        height, width = (min(s, CALIBRATION_SIDE_PX) // stride * stride for s in picture.shape[:2])
+        x = torch.from_numpy(picture[:height, :width].copy()).permute(2, 0, 1)[None] / 255.0
+        quality = CALIBRATION_QUALITIES[number % len(CALIBRATION_QUALITIES)]
+        y = model.analysis(x, quality)
+
+        def count(request: Pass) -> NDArray[np.int32]:
+            nonlocal bits
+            counts[:] += tables.count(request.q, request.indexes)
+            bits += float(tables.code_lengths(request.q, request.indexes).sum())
+            return request.q
+
+        drive(model.passes(tuple(y.shape[2:]), quality, y), count)
+    return counts, bits

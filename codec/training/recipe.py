@@ -1,0 +1,103 @@
+"""The training recipe: a strict YAML file turned into one frozen dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from imgcodec.codec.strict import RecipeError, build, check_keys
+
+
+@dataclass(frozen=True)
+class TrainRecipe:
+    """How to train; the model's own sizes are a separate mapping of the same YAML file.
+
+    Attributes:
+        steps: number of optimiser steps, used when `minutes` is 0.
+        minutes: training time; the schedule then follows the clock instead of the step count.
+        batch_size: crops per step and process.
+        crop_px: side of the square crops, a multiple of 64.
+        lr: peak learning rate of Muon and AdamW alike.
+        lr_end: final fraction of `lr` (cosine).
+        warmup_steps: steps of linear warm-up.
+        clip_norm: gradient norm limit.
+        ema_decay: decay of the averaged weights.
+        scale_min: smallest random reduction of a crop (1 = none).
+        scale_probability: share of crops that are reduced at random.
+        lambda_weight_power: losses are weighted by (0.013 / lambda) ** power.
+        seed: seed of every generator.
+        bfloat16: autocast of the transforms.
+        compile: torch.compile the model (worth it on a GPU only).
+        validate_minutes, checkpoint_minutes: intervals.
+    """
+
+    steps: int = 20000
+    minutes: float = 0.0
+    batch_size: int = 8
+    crop_px: int = 192
+    lr: float = 1.5e-3
+    lr_end: float = 0.02
+    warmup_steps: int = 200
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    scale_min: float = 0.5
+    scale_probability: float = 0.5
+    lambda_weight_power: float = 0.35
+    seed: int = 1
+    bfloat16: bool = True
+    compile: bool = False
+    validate_minutes: float = 10.0
+    checkpoint_minutes: float = 3.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A resolved recipe: family, its sizes, and how to train."""
+
+    family: str
+    name: str
+    model: dict[str, Any]
+    train: TrainRecipe
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain containers, as stored in checkpoints and weights."""
+        return dataclasses.asdict(self)
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a YAML recipe and apply ``section.key=value`` overrides.
+
+    Raises:
+        RecipeError: unknown key or bad value; the message names file, key and nearest key.
+    """
+    with path.open(encoding="utf-8") as file:
+        content = yaml.safe_load(file)
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: expected a mapping at the top")
+    for override in overrides or []:
+        key, separator, value = override.partition("=")
+        section, dot, name = key.partition(".")
+        if not separator or not dot:
+            raise RecipeError(f"--set {override}: expected section.key=value")
+        content.setdefault(section, {})[name] = yaml.safe_load(value)
+    return recipe_from_dict(content, str(path))
+
+
+def recipe_from_dict(content: dict[str, Any], source: str) -> Recipe:
+    """Check plain containers against the dataclasses; `source` names them in messages."""
+    known = ["family", "name", "model", "train"]
+    check_keys(content, known, source)
+    if "family" not in content:
+        raise RecipeError(f"{source}: key 'family' is missing")
+    train = content.get("train") or {}
+    return Recipe(
+        family=str(content["family"]),
+        name=str(content.get("name", f"{content['family']}-custom")),
+        model=dict(content.get("model") or {}),
+        train=build(TrainRecipe, train, f"{source}: train"),
+    )

@@ -1,0 +1,1 @@
+"""Shipped weights: one safetensors file a model, with tables, hash, licence and provenance."""

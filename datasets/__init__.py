@@ -1,0 +1,1 @@
+"""Datasets: manifests, folders, shards, downloads."""

@@ -1,0 +1,135 @@
+"""What the harness asks of a codec, and the registry that names them.
+
+A codec turns an RGB array into the bytes of a real file and back, at an ordered list of
+settings. Everything else (timing, metrics, curves) belongs to the runner.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from imgcodec.codec.errors import CodecError
+
+Setting = int | float | str
+RgbArray = npt.NDArray[np.uint8]
+
+
+class AnchorError(CodecError):
+    """A codec is unknown, its library is missing, or its command failed."""
+
+
+@runtime_checkable
+class ImageCodec(Protocol):
+    """A codec under test.
+
+    Attributes:
+        name: the registry name, which is also the value of the `codec` column.
+        settings: values for `encode`, ordered from the lowest rate to the highest.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def settings(self) -> Sequence[Setting]: ...
+
+    def encode(self, rgb: RgbArray, setting: Setting) -> bytes:
+        """Return the complete file for a uint8 HxWx3 sRGB array."""
+        ...
+
+    def decode(self, data: bytes) -> RgbArray:
+        """Return the uint8 HxWx3 array of a file written by `encode`."""
+        ...
+
+    def describe(self, setting: Setting) -> str:
+        """Return the setting as text for tables, such as `q=60`."""
+        ...
+
+    def describe_codec(self) -> str:
+        """Return library, version, chroma format and effort as one line."""
+        ...
+
+
+_FACTORIES: dict[str, Callable[[], ImageCodec]] = {}
+_LOADED = False
+
+
+def register(name: str, factory: Callable[[], ImageCodec]) -> None:
+    """Add a codec under `name`; the factory may raise `AnchorError` when its library is missing."""
+    _FACTORIES[name] = factory
+
+
+def _load() -> None:
+    global _LOADED
+    if not _LOADED:
+        from imgcodec.eval.anchors import ours, pillow_codecs, plugin_codecs
+
+        for module in (ours, pillow_codecs, plugin_codecs):
+            module.register_all()
+        _LOADED = True
+
+
+def codec_names() -> list[str]:
+    """Return all registered names, whether or not their library is installed."""
+    _load()
+    return list(_FACTORIES)
+
+
+def get_codec(name: str) -> ImageCodec:
+    """Return the codec of a registry name.
+
+    Args:
+        name: a registered name (`jpeg`, `webp`, `avif`, `imgcodec-beta`, ...), optionally with
+            settings of one's own (`jpeg@10,50,90`), an imgcodec model by its id or weights file
+            (`imgcodec:MODEL`), or a command line (`custom:NAME:encode-cmd:decode-cmd`, see
+            `CommandCodec`).
+
+    Raises:
+        AnchorError: the name is unknown or the library behind it is not installed.
+    """
+    _load()
+    if name.startswith("custom:"):
+        from imgcodec.eval.anchors.command import CommandCodec
+
+        return CommandCodec.parse(name)
+    base, _, settings_text = name.partition("@")
+    if base.startswith("imgcodec:"):
+        from imgcodec.eval.anchors.ours import ImgcodecCodec
+
+        codec: ImageCodec = ImgcodecCodec(model=base.removeprefix("imgcodec:"), name=base)
+    elif base in _FACTORIES:
+        codec = _FACTORIES[base]()
+    else:
+        known = ", ".join(_FACTORIES)
+        raise AnchorError(
+            f"unknown codec {base!r}: use one of {known}, imgcodec:MODEL, "
+            "or custom:NAME:encode-cmd:decode-cmd"
+        )
+    return with_settings(codec, parse_settings(settings_text)) if settings_text else codec
+
+
+def parse_settings(text: str) -> list[Setting]:
+    """Return the settings of a comma-separated list: integers, else floats, else text."""
+    return [_parse_setting(part.strip()) for part in text.split(",") if part.strip()]
+
+
+def _parse_setting(text: str) -> Setting:
+    if re.fullmatch(r"[+-]?\d+", text):
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def with_settings(codec: ImageCodec, settings: Sequence[Setting]) -> ImageCodec:
+    """Return the same codec with another list of settings (low to high rate)."""
+    fields: Any = codec
+    replaced: ImageCodec = dataclasses.replace(fields, settings=tuple(settings))
+    return replaced

@@ -1,0 +1,199 @@
+"""Rate-distortion plots as SVG and PNG. Needs matplotlib (the `eval` extra)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from imgcodec.eval.curves import (
+    METRICS,
+    Overlays,
+    available_metrics,
+    codec_curve,
+    overlay_curve,
+    usable_rows,
+)
+from imgcodec.eval.style import codec_order, codec_style, overlay_color
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_TICKS_BPP = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2, 3, 5, 7, 10)
+_INK = "#212529"
+_QUIET = "#868e96"
+
+
+def write_plots(
+    rows: pd.DataFrame, out_dir: str | Path, overlays: Overlays | None = None
+) -> list[Path]:
+    """Write `rd_<metric>.svg` and `.png` for every metric the rows hold.
+
+    Args:
+        rows: rows table of a run (see the module `imgcodec.eval.runner`).
+        out_dir: folder, created if absent.
+        overlays: published curves, name to points with `bpp` and metric keys.
+
+    Returns:
+        The paths written; none when no row succeeded.
+    """
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for metric in available_metrics(usable_rows(rows)):
+        for suffix in (".svg", ".png"):
+            path = folder / f"rd_{metric.column.removesuffix('_db')}{suffix}"
+            rd_plot(rows, metric.column, path, overlays=overlays)
+            written.append(path)
+    return written
+
+
+def rd_plot(
+    rows: pd.DataFrame, metric: str, path: str | Path, overlays: Overlays | None = None
+) -> Path:
+    """Draw the mean curve of every codec against bits per pixel on a log axis.
+
+    Args:
+        rows: rows table of a run.
+        metric: a key of `curves.METRICS`; `ms_ssim` and `ssim` stand for their decibels.
+        path: `.svg` or `.png` file to write.
+        overlays: published curves, drawn thin and grey.
+
+    Raises:
+        ValueError: the metric is unknown or no row has a value for it.
+    """
+    column = metric if metric in METRICS else f"{metric}_db"
+    if column not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}: use one of {', '.join(METRICS)}")
+    usable = usable_rows(rows)
+    curves = {}
+    if column in usable.columns:
+        for codec in codec_order([str(name) for name in usable["codec"].unique()]):
+            points = codec_curve(usable, codec, column)
+            if points:
+                curves[codec] = [(point.bpp, point.value) for point in points]
+    if not curves:
+        raise ValueError(f"no row has a value for {metric!r}")
+    # The object interface leaves the user's matplotlib backend and settings alone.
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context({"font.size": 10, "font.family": "DejaVu Sans", "svg.hashsalt": "imgcodec"}):
+        figure = Figure(figsize=(8.2, 5.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        _draw(axes, curves, column, overlays or {})
+        axes.set_title(_title(usable), loc="left", fontsize=12, color=_INK, pad=12)
+        target = Path(path)
+        metadata = {"Date": None} if target.suffix == ".svg" else {}
+        figure.savefig(target, dpi=160, metadata=metadata, facecolor="white")
+    return target
+
+
+def _draw(
+    axes: Axes, curves: dict[str, list[tuple[float, float]]], column: str, overlays: Overlays
+) -> None:
+    metric = METRICS[column]
+    lowest = min(points[0][0] for points in curves.values())
+    highest = max(points[-1][0] for points in curves.values())
+    axes.set_xscale("log")
+    for index, (name, points) in enumerate(overlays.items()):
+        pairs = overlay_curve(points, column)
+        # A published curve may reach far beyond the run: it is cut, it does not set the view.
+        pairs = [pair for pair in pairs if lowest / 1.15 <= pair[0] <= highest * 1.15]
+        if pairs:
+            style = ("--", "-.", ":")[index % 3]
+            axes.plot(
+                *zip(*pairs, strict=True),
+                linestyle=style,
+                color=overlay_color(index),
+                linewidth=1.2,
+                label=f"{name} (published)",
+                zorder=2,
+            )
+    for codec, pairs in curves.items():
+        look = codec_style(codec)
+        axes.plot(
+            *zip(*pairs, strict=True),
+            color=look.color,
+            linestyle=(0, [0.6 * float(part) for part in look.dash.split()]) if look.dash else "-",
+            marker=look.marker,
+            markersize=5.5 if look.is_own else 4.2,
+            markeredgecolor="white",
+            markeredgewidth=0.7,
+            linewidth=2.6 if look.is_own else 1.6,
+            label=look.label,
+            zorder=4 if look.is_own else 3,
+        )
+    _finish_axes(axes, lowest, highest)
+    axes.set_xlabel("bits per pixel (whole file, log scale)", color=_INK)
+    note = "" if metric.is_better_up else " (lower is better, axis turned round)"
+    axes.set_ylabel(metric.label + note, color=_INK)
+    if not metric.is_better_up:
+        axes.invert_yaxis()
+    _legend(axes, column)
+
+
+def _finish_axes(axes: Axes, lowest: float, highest: float) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    axes.set_xlim(lowest / 1.08, highest * 1.08)
+    spread = math.log10(highest / lowest)
+    ticks = _TICKS_BPP if spread < 1.7 else [t for t in _TICKS_BPP if f"{t:g}"[-1] in "125"]
+    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.grid(color="#e9ecef", linewidth=0.9)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#adb5bd")
+    axes.tick_params(color="#adb5bd", labelcolor=_INK)
+
+
+def _legend(axes: Axes, column: str) -> None:
+    """List the curves from best to worst at the middle rate, so that it reads as the plot does."""
+    handles, labels = axes.get_legend_handles_labels()
+    low, high = axes.get_xlim()
+    middle = math.sqrt(low * high)
+    sign = 1.0 if METRICS[column].is_better_up else -1.0
+
+    def height(handle: object) -> float:
+        xs, ys = handle.get_data()  # type: ignore[attr-defined]
+        return -sign * _interpolate([math.log(x) for x in xs], list(ys), math.log(middle))
+
+    order = sorted(range(len(handles)), key=lambda index: height(handles[index]))
+    axes.legend(
+        [handles[index] for index in order],
+        [labels[index] for index in order],
+        loc="lower right",
+        frameon=True,
+        facecolor="white",
+        edgecolor="none",
+        framealpha=0.9,
+        fontsize=9 if len(order) < 12 else 7.5,
+        handlelength=2.8,
+        labelspacing=0.35,
+        ncols=1 if len(order) < 14 else 2,
+    )
+
+
+def _interpolate(xs: list[float], ys: list[float], x: float) -> float:
+    """Return the straight-line value at x, extended beyond the ends of the curve."""
+    if len(xs) == 1:
+        return ys[0]
+    last = len(xs) - 2
+    index = next((i for i in range(last) if xs[i + 1] >= x), last)
+    share = (x - xs[index]) / (xs[index + 1] - xs[index])
+    return ys[index] + share * (ys[index + 1] - ys[index])
+
+
+def _title(rows: pd.DataFrame) -> str:
+    num_images = rows["image"].nunique()
+    datasets = ", ".join(str(name) for name in rows["dataset"].dropna().unique())
+    plural = "image" if num_images == 1 else "images"
+    return f"{datasets or 'images'}: mean of {num_images} {plural}"

@@ -1,0 +1,312 @@
+"""Run codecs over a dataset: rows image x codec x setting, saved as they come.
+
+One failing image, codec or even a crash inside a native library costs its rows, never the run.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures as futures
+import dataclasses
+import functools
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from imgcodec.datasets.images import ImageDataset, open_dataset
+from imgcodec.eval.anchors.base import ImageCodec, Setting, get_codec
+from imgcodec.eval.measure import Row, measure_row, warm_up
+from imgcodec.eval.metrics.base import Metric, MetricOptions, create_metrics
+from imgcodec.eval.results import RowKey, RowWriter, row_key, sort_rows
+
+_CACHED_IMAGES = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchPlan:
+    """What to measure.
+
+    Attributes:
+        dataset: dataset name, folder, glob pattern or file (see `open_dataset`).
+        codecs: registry names (see `get_codec`).
+        metrics: metric names (see `create_metrics`).
+        reps: timed runs per row; their median is kept.
+        num_images: only the first so many images, None for all.
+        num_settings: thin every ladder to so many settings, ends included; None for all.
+        data_root: data root, None for the default.
+        metric_options: device and weights of the metrics.
+    """
+
+    dataset: str
+    codecs: tuple[str, ...]
+    metrics: tuple[str, ...]
+    reps: int = 1
+    num_images: int | None = None
+    num_settings: int | None = None
+    data_root: Path | None = None
+    metric_options: MetricOptions = dataclasses.field(default_factory=MetricOptions)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One row to make: image number, codec (registry name) and setting."""
+
+    image: int
+    codec: str
+    setting: Setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a run stands: rows done and in all, failures, last row, seconds to go."""
+
+    done: int
+    total: int
+    errors: int
+    row: Row
+    eta_s: float
+
+
+class Bench:
+    """Measures single rows; holds the dataset, the codecs and the prepared originals.
+
+    Raises:
+        CodecError: dataset, codec or metric cannot be had.
+    """
+
+    def __init__(self, plan: BenchPlan) -> None:
+        self.plan = plan
+        self.dataset: ImageDataset = open_dataset(plan.dataset, plan.data_root)
+        self.codecs: dict[str, ImageCodec] = {name: get_codec(name) for name in plan.codecs}
+        self._warm: set[str] = set()
+        self._images: collections.OrderedDict[int, tuple[Any, list[Any]]] = (
+            collections.OrderedDict()
+        )
+
+    @functools.cached_property
+    def metrics(self) -> list[Metric]:
+        """The metrics of the plan."""
+        return create_metrics(self.plan.metrics, self.plan.metric_options)
+
+    def tasks(self) -> list[Task]:
+        """Return all rows of the plan: by image, then codec, then setting."""
+        count = len(self.dataset.image_names)
+        num_images = count if self.plan.num_images is None else min(count, self.plan.num_images)
+        return [
+            Task(image, name, setting)
+            for image in range(num_images)
+            for name, codec in self.codecs.items()
+            for setting in thin(codec.settings, self.plan.num_settings)
+        ]
+
+    def key(self, task: Task) -> RowKey:
+        """Return the key of the row that a task makes."""
+        return row_key(self._head(task))
+
+    def run(self, task: Task) -> Row:
+        """Return the row of a task; whatever goes wrong is told in its `error`."""
+        row = self._head(task)
+        codec = self.codecs[task.codec]
+        try:
+            rgb, prepared = self._image(task.image)
+            row["height"], row["width"] = rgb.shape[:2]
+            if task.codec not in self._warm:
+                warm_up(codec, rgb, task.setting)
+                self._warm.add(task.codec)
+            row |= measure_row(codec, self.metrics, rgb, prepared, task.setting, self.plan.reps)
+            row["status"] = "ok"
+        except Exception as error:
+            row |= failure(f"{type(error).__name__}: {error}")
+        return row
+
+    def failed(self, task: Task, reason: str) -> Row:
+        """Return the row of a task that could not be run at all."""
+        return self._head(task) | failure(reason)
+
+    def _head(self, task: Task) -> Row:
+        codec = self.codecs[task.codec]
+        return {
+            "dataset": self.dataset.name,
+            "image": self.dataset.image_names[task.image],
+            "codec": codec.name,
+            "setting": codec.describe(task.setting),
+        }
+
+    def _image(self, index: int) -> tuple[Any, list[Any]]:
+        """Return an original and what the metrics prepared of it; the last few are kept."""
+        if index not in self._images:
+            rgb = self.dataset.load(index)
+            self._images[index] = rgb, [metric.prepare(rgb) for metric in self.metrics]
+            if len(self._images) > _CACHED_IMAGES:
+                self._images.popitem(last=False)
+        return self._images[index]
+
+
+def failure(reason: str) -> Row:
+    """Return the columns of a row that failed."""
+    return {"status": "error", "error": reason[:500]}
+
+
+def thin(settings: Sequence[Setting], count: int | None) -> list[Setting]:
+    """Return `count` settings spread evenly over a ladder, with both ends (one: the middle)."""
+    if count is None or count >= len(settings):
+        return list(settings)
+    if count <= 1:
+        return [settings[len(settings) // 2]]
+    step = (len(settings) - 1) / (count - 1)
+    return [settings[round(index * step)] for index in range(count)]
+
+
+def run_bench(
+    plan: BenchPlan,
+    rows_path: Path,
+    *,
+    resume: bool = False,
+    jobs: int = 1,
+    threads: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> int:
+    """Measure everything in a plan and return the number of rows that failed.
+
+    Args:
+        plan: what to measure.
+        rows_path: CSV file; each row is on disk before the next is taken up.
+        resume: keep the `ok` rows of an earlier run of the same plan.
+        jobs: worker processes; 1 measures in this process.
+        threads: threads of a worker, None for its share of the processors.
+        progress: called after every row.
+
+    Raises:
+        CodecError: dataset, codec or metric cannot be had; nothing has been measured then.
+    """
+    bench = Bench(plan)
+    tasks = bench.tasks()
+    order = [bench.key(task) for task in tasks]
+    writer = RowWriter(rows_path, resume=resume)
+    todo = [task for task, key in zip(tasks, order, strict=True) if key not in writer.done]
+    create_metrics(plan.metrics, plan.metric_options)  # so that missing weights show first
+    clock = _Clock(todo, max(min(jobs, len(todo)), 1))
+    errors = 0
+    source = (
+        ((task, bench.run(task)) for task in todo)
+        if jobs == 1
+        else _in_workers(bench, todo, jobs, threads or max(num_processors() // jobs, 1))
+    )
+    with writer:
+        for count, (task, row) in enumerate(source, start=1):
+            writer.write(row)
+            errors += row["status"] != "ok"
+            eta_s = clock.tick(task)
+            if progress:
+                done = len(tasks) - len(todo) + count
+                progress(Progress(done, len(tasks), errors, row, eta_s))
+    sort_rows(rows_path, order)
+    return errors
+
+
+def num_processors() -> int:
+    """Return the number of processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Clock:
+    """Estimates the time to go from the pace of each codec so far."""
+
+    def __init__(self, todo: Sequence[Task], jobs: int) -> None:
+        self._left = collections.Counter(task.codec for task in todo)
+        self._seconds: collections.Counter[str] = collections.Counter()
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._jobs = jobs
+        self._last = time.monotonic()
+
+    def tick(self, task: Task) -> float:
+        """Note that a task ended now and return the seconds that the rest will take."""
+        now = time.monotonic()
+        # With several workers a row takes that many times the interval between two ends.
+        self._seconds[task.codec] += (now - self._last) * self._jobs  # type: ignore[assignment]
+        self._last = now
+        self._counts[task.codec] += 1
+        self._left[task.codec] -= 1
+        mean = sum(self._seconds.values()) / sum(self._counts.values())
+        rest = sum(
+            left * (self._seconds[name] / self._counts[name] if self._counts[name] else mean)
+            for name, left in self._left.items()
+        )
+        return rest / self._jobs
+
+
+_worker_bench: Bench | None = None
+
+
+def _start_worker(plan: BenchPlan, threads: int) -> None:
+    global _worker_bench
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Before torch is imported, so that its thread pools have the right size from the start.
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    _worker_bench = Bench(plan)
+
+
+def _end_with_parent() -> None:
+    """Leave when the run is killed, rather than wait for work that will never come."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _run_in_worker(task: Task) -> Row:
+    assert _worker_bench is not None
+    return _worker_bench.run(task)
+
+
+def _in_workers(
+    bench: Bench, todo: Sequence[Task], jobs: int, threads: int
+) -> Iterator[tuple[Task, Row]]:
+    """Yield (task, row) as workers finish them; tasks that kill their worker become errors."""
+    queue = collections.deque(todo)
+    suspects: list[Task] = []
+    while queue:
+        with _pool(bench.plan, jobs, threads) as pool:
+            running: dict[futures.Future[Row], Task] = {}
+            try:
+                while queue or running:
+                    while queue and len(running) < 2 * jobs:
+                        future = pool.submit(_run_in_worker, queue[0])
+                        running[future] = queue.popleft()
+                    done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+                    for future in done:
+                        row = future.result()
+                        yield running.pop(future), row
+            except BrokenProcessPool:
+                suspects = sorted(running.values(), key=todo.index)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        # One of these killed its worker: each gets a process of its own.
+        for task in suspects:
+            yield task, _run_alone(bench, task, threads)
+        suspects = []
+
+
+def _run_alone(bench: Bench, task: Task, threads: int) -> Row:
+    with _pool(bench.plan, 1, threads) as pool:
+        try:
+            return pool.submit(_run_in_worker, task).result()
+        except BrokenProcessPool:
+            return bench.failed(task, "the worker process died (crash or out of memory)")
+
+
+def _pool(plan: BenchPlan, jobs: int, threads: int) -> futures.ProcessPoolExecutor:
+    return futures.ProcessPoolExecutor(
+        jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(plan, threads),
+    )

@@ -1,0 +1,188 @@
+"""`imgcodec encode` and `imgcodec decode` on real files, pipes and processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import imgcodec
+from imgcodec.codec.container import read_stream, write_stream
+
+
+def _psnr_db(x, x_hat):
+    error = np.mean((x.astype(np.float64) - x_hat.astype(np.float64)) ** 2)
+    return 10 * np.log10(255**2 / error)
+
+
+def test_two_commands_make_a_small_file_and_the_picture_again(run_cli, photo, synthetic_rgb):
+    result = run_cli("encode", "photo.png", "photo.cvb", "-q", "60")
+    assert (result.returncode, result.stdout) == (0, b"")
+    assert b"photo.png -> photo.cvb: 130x96" in result.stderr
+    size = photo.with_suffix(".cvb").stat().st_size
+    assert size < synthetic_rgb.size / 4
+
+    result = run_cli("decode", "photo.cvb", "back.png")
+    assert (result.returncode, result.stdout) == (0, b"")
+    with Image.open(photo.with_name("back.png")) as back:
+        assert (back.format, back.mode, back.size) == ("PNG", "RGB", (130, 96))
+        assert _psnr_db(synthetic_rgb, np.asarray(back)) > 28
+
+
+def test_pipes_carry_the_same_bytes_as_files(run_cli, photo, synthetic_rgb):
+    encoded = run_cli("encode", "-", "-", "-q", "30", stdin=photo.read_bytes())
+    assert encoded.returncode == 0
+    assert encoded.stdout == imgcodec.encode(photo, quality=30)
+
+    decoded = run_cli("decode", "-", stdin=encoded.stdout)
+    assert decoded.returncode == 0
+    with Image.open(io.BytesIO(decoded.stdout)) as back:
+        assert back.format == "PNG"
+        expected = np.asarray(imgcodec.decode(encoded.stdout))
+        assert np.abs(np.asarray(back).astype(int) - expected).max() <= 1
+
+
+def test_names_default_to_the_input_with_another_suffix(invoke, photo):
+    assert invoke("encode", photo).exit_code == 0
+    photo.unlink()
+    assert invoke("decode", photo.with_suffix(".cvb")).exit_code == 0
+    assert {path.name for path in photo.parent.iterdir()} == {"photo.cvb", "photo.png"}
+
+
+def test_quality_changes_the_size(invoke, photo, tmp_path):
+    for quality in (5, 95):
+        assert invoke("encode", photo, tmp_path / f"{quality}.cvb", "-q", quality).exit_code == 0
+    assert (tmp_path / "5.cvb").stat().st_size < (tmp_path / "95.cvb").stat().st_size
+
+
+@pytest.mark.parametrize("quality", ["0", "101", "fine"])
+def test_quality_out_of_range_is_a_usage_error(invoke, photo, quality):
+    assert invoke("encode", photo, "-q", quality).exit_code == 2
+
+
+def test_metadata_is_kept_unless_stripped(invoke, photo, tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    with Image.open(photo) as image:
+        image.save(tmp_path / "tagged.png", exif=exif)
+    for name, flags in (("kept", []), ("stripped", ["--strip-metadata"])):
+        path = tmp_path / f"{name}.cvb"
+        assert invoke("encode", tmp_path / "tagged.png", path, *flags).exit_code == 0
+        assert invoke("decode", path).exit_code == 0
+    with Image.open(tmp_path / "kept.png") as kept, Image.open(tmp_path / "stripped.png") as bare:
+        assert kept.getexif().get(0x010E) == "a description"
+        assert len(bare.getexif()) == 0
+
+
+def test_existing_output_survives_unless_forced(invoke, photo, cvb, tmp_path):
+    target = tmp_path / "out"
+    for command, source, suffix in (("encode", photo, ".cvb"), ("decode", cvb, ".png")):
+        path = target.with_suffix(suffix)
+        path.write_bytes(b"precious")
+        result = invoke(command, source, path)
+        assert result.exit_code == 1
+        assert "-f" in result.stderr
+        assert path.read_bytes() == b"precious"
+        assert invoke(command, source, path, "-f").exit_code == 0
+        assert path.read_bytes() != b"precious"
+
+
+def test_json_describes_what_was_done(invoke, photo, tmp_path):
+    cvb = tmp_path / "a.cvb"
+    encoded = json.loads(invoke("encode", photo, cvb, "--json", "-q", "20").stdout)
+    assert encoded["bytes"] == cvb.stat().st_size
+    assert encoded["bpp"] == pytest.approx(8 * cvb.stat().st_size / (96 * 130))
+    assert (encoded["height"], encoded["width"], encoded["quality"]) == (96, 130, 20)
+    decoded = json.loads(invoke("decode", cvb, tmp_path / "a.png", "--json").stdout)
+    assert (decoded["height"], decoded["width"], decoded["mode"]) == (96, 130, "RGB")
+
+
+def test_json_and_data_do_not_share_stdout(invoke, photo, cvb):
+    assert invoke("encode", photo, "-", "--json").exit_code == 2
+    assert invoke("decode", cvb, "-", "--json").exit_code == 2
+
+
+def test_quiet_prints_nothing(invoke, photo, tmp_path):
+    result = invoke("encode", photo, tmp_path / "a.cvb", "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_first_pass_alone_is_a_preview(invoke, cvb, tmp_path):
+    assert invoke("decode", cvb, tmp_path / "whole.png").exit_code == 0
+    assert invoke("decode", cvb, tmp_path / "preview.png", "--passes", "1").exit_code == 0
+    with (
+        Image.open(tmp_path / "whole.png") as whole,
+        Image.open(tmp_path / "preview.png") as preview,
+    ):
+        assert whole.size == preview.size
+        assert np.asarray(whole).tobytes() != np.asarray(preview).tobytes()
+    assert invoke("decode", cvb, tmp_path / "no.png", "--passes", "0").exit_code == 2
+
+
+def test_suffix_chooses_the_format(invoke, cvb, tmp_path):
+    assert invoke("decode", cvb, tmp_path / "a.webp").exit_code == 0
+    with Image.open(tmp_path / "a.webp") as image:
+        assert image.format == "WEBP"
+    result = invoke("decode", cvb, tmp_path / "a.nosuch")
+    assert result.exit_code == 2
+    assert not (tmp_path / "a.nosuch").exists()
+
+
+def test_missing_input_is_a_usage_error(invoke, tmp_path):
+    for command in ("encode", "decode", "inspect"):
+        assert invoke(command, tmp_path / "nosuch").exit_code == 2
+
+
+def test_input_that_is_no_picture_exits_3(invoke, tmp_path):
+    (tmp_path / "notes.txt").write_text("not a picture")
+    result = invoke("encode", tmp_path / "notes.txt")
+    assert result.exit_code == 3
+    assert not (tmp_path / "notes.cvb").exists()
+
+
+def test_corrupt_stream_exits_3_in_a_process(run_cli, stream):
+    damaged = bytearray(stream)
+    damaged[len(stream) // 2] ^= 4
+    for command in ("decode", "inspect"):
+        result = run_cli(command, "-", stdin=bytes(damaged))
+        assert (result.returncode, result.stdout) == (3, b"")
+        assert result.stderr.startswith(b"Error: ")
+        assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["decode", "inspect"])
+def test_damaged_and_foreign_bytes_exit_3(invoke, stream, command):
+    for data in (stream[:-1], stream[:20], stream + b"x", b"", b"not a stream"):
+        result = invoke(command, "-", stdin=data)
+        assert (result.exit_code, result.stdout) == (3, "")
+
+
+def test_corrupt_stream_leaves_no_file(invoke, stream, tmp_path):
+    (tmp_path / "bad.cvb").write_bytes(stream[:-3])
+    assert invoke("decode", tmp_path / "bad.cvb", tmp_path / "bad.png").exit_code == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.cvb"]
+
+
+def test_unknown_model_exits_4(invoke, photo, run_cli):
+    assert invoke("encode", photo, "--model", "nosuch").exit_code == 4
+    result = run_cli("encode", "photo.png", "--model", "nosuch")
+    assert result.returncode == 4
+    assert b"nosuch" in result.stderr
+
+
+def test_stream_of_an_unknown_model_exits_4(invoke, stream, tmp_path):
+    parsed = read_stream(stream)
+    header = dataclasses.replace(parsed.header, model_hash=b"\0\1\2\3")
+    (tmp_path / "other.cvb").write_bytes(write_stream(dataclasses.replace(parsed, header=header)))
+    assert invoke("decode", tmp_path / "other.cvb").exit_code == 4
+
+
+def test_stream_of_a_newer_version_exits_4(invoke, stream):
+    newer = bytearray(stream)
+    newer[3] = 200
+    result = invoke("decode", "-", stdin=bytes(newer))
+    assert (result.exit_code, result.stdout) == (4, "")

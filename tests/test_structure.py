@@ -1,0 +1,224 @@
+"""The shape of the project: packaging, import layers, a light command line, make targets."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOP_FOLDERS = ("imgcodec", "cli", "codec", "configs", "datasets", "eval")
+
+# Imports only point down: a module may import from its own layer's folder and from lower ranks.
+# Modules of equal rank in different folders do not know each other.
+RANKS = {
+    "imgcodec.cli": 10,
+    "imgcodec.eval": 9,
+    "imgcodec.datasets": 8,
+    "imgcodec.codec.api": 7,
+    "imgcodec.codec.inspection": 6,
+    "imgcodec.codec.training": 5,
+    "imgcodec.codec.coding": 4,
+    "imgcodec.codec.tiling": 3,
+    "imgcodec.codec.models": 2,
+    "imgcodec.codec.nets": 1,
+    "imgcodec.codec.entropy": 1,
+    "imgcodec.codec.container": 1,
+    "imgcodec.codec.image": 1,
+    "imgcodec.codec.weights": 0,
+    "imgcodec.codec.errors": 0,
+    "imgcodec.codec.files": 0,
+    "imgcodec.codec.strict": 0,
+    "imgcodec.codec": 0,
+    "imgcodec.configs": 0,
+    "imgcodec": 0,
+}
+
+# Third-party packages that a layer must never import, not even inside a function.
+BANNED = {
+    "imgcodec.codec.nets": {"constriction", "PIL"},
+    "imgcodec.codec.models": {"constriction", "PIL"},
+    "imgcodec.codec.entropy": {"torch"},
+    "imgcodec.codec.container": {"torch", "PIL"},
+    "imgcodec.codec": {"torchvision", "lpips", "pandas", "matplotlib", "imagecodecs"},
+}
+
+HEAVY = {"torch", "numpy", "pandas", "matplotlib", "PIL", "constriction", "safetensors", "yaml"}
+
+
+def _packages(root: Path) -> dict[str, str]:
+    """Return the package_dir of setup.cfg: package name to folder."""
+    config = configparser.ConfigParser()
+    config.read(root / "setup.cfg")
+    lines = config["options"]["package_dir"].strip().splitlines()
+    listed = config["options"]["packages"].split()
+    mapping = dict(re.split(r"\s*=\s*", line.strip()) for line in lines)
+    assert sorted(mapping) == sorted(listed)
+    return mapping
+
+
+def _modules(root: Path) -> Iterator[tuple[str, Path]]:
+    """Yield (dotted name, file) of every module of the package."""
+    for package, folder in _packages(root).items():
+        for file in sorted((root / folder).glob("*.py")):
+            yield (package if file.stem == "__init__" else f"{package}.{file.stem}"), file
+
+
+def _imports(file: Path) -> Iterator[tuple[str, int]]:
+    """Yield (dotted name, line) of what a file imports anywhere, but for type checking."""
+    tree = ast.parse(file.read_text())
+    skipped = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for statement in node.body
+        for child in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: imports are absolute here"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}", node.lineno
+
+
+def _layer(name: str) -> str:
+    """Return the layer of a dotted name: its longest prefix in RANKS."""
+    while name not in RANKS:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def _is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def test_folders_match_setup_cfg(root: Path) -> None:
+    found = {
+        str(file.parent.relative_to(root).as_posix())
+        for top in TOP_FOLDERS
+        for file in (root / top).rglob("*.py")
+    }
+    assert found == set(_packages(root).values())
+
+
+def test_every_package_has_an_init(root: Path) -> None:
+    missing = [f for f in _packages(root).values() if not (root / f / "__init__.py").is_file()]
+    assert missing == []
+
+
+def test_every_codec_module_has_a_layer(root: Path) -> None:
+    strangers = [
+        name
+        for name, _ in _modules(root)
+        if _layer(name) == "imgcodec.codec" and name != "imgcodec.codec"
+    ]
+    assert strangers == [], "give these modules a rank in RANKS"
+
+
+def test_imports_only_point_down(root: Path) -> None:
+    wrong = []
+    for name, file in _modules(root):
+        layer = _layer(name)
+        if layer == "imgcodec":
+            continue  # the face re-exports on first use
+        for target, line in _imports(file):
+            if not _is_within(target, "imgcodec"):
+                continue
+            other = _layer(target)
+            if other != layer and RANKS[other] >= RANKS[layer]:
+                wrong.append(f"{file.relative_to(root)}:{line} imports {target}")
+    assert wrong == []
+
+
+def test_no_layer_imports_what_it_must_not_need(root: Path) -> None:
+    wrong = []
+    for name, file in _modules(root):
+        banned = set().union(*(names for layer, names in BANNED.items() if _is_within(name, layer)))
+        wrong += [
+            f"{file.relative_to(root)}:{line} imports {target}"
+            for target, line in _imports(file)
+            if target.partition(".")[0] in banned
+        ]
+    assert wrong == []
+
+
+def test_import_test_sees_a_wrong_import(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text("def f():\n    from imgcodec.codec import api\n    import torch.nn\n")
+    assert list(_imports(file)) == [("imgcodec.codec.api", 2), ("torch.nn", 3)]
+    assert _layer("imgcodec.codec.api") == "imgcodec.codec.api"
+    assert RANKS[_layer("imgcodec.codec.api.encode")] > RANKS[_layer("imgcodec.codec.nets.exact")]
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["encode", "--help"]])
+def test_help_imports_nothing_heavy(root: Path, args: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from imgcodec.cli.main import cli\n"
+        "try:\n"
+        f"    cli({args!r})\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code\n"
+        "print(*sorted(sys.modules), file=sys.stderr)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    loaded = {name.partition(".")[0] for name in result.stderr.split()}
+    assert "click" in loaded
+    assert loaded & HEAVY == set()
+
+
+def test_help_takes_less_than_300_ms(root: Path) -> None:
+    import time
+
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "imgcodec", "--help"], cwd=root, check=True, capture_output=True
+        )
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.3
+
+
+def test_package_is_importable_from_a_checkout_without_installation(root: Path) -> None:
+    code = "import imgcodec, imgcodec.codec.errors as e; print(imgcodec.CodecError is e.CodecError)"
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "True"
+
+
+def test_public_face_offers_what_it_lists() -> None:
+    import imgcodec
+
+    assert set(imgcodec.__all__) <= set(dir(imgcodec))
+    for name in imgcodec.__all__:
+        assert getattr(imgcodec, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'encodes'"):
+        _ = imgcodec.encodes
+
+
+def test_make_help_lists_every_target(root: Path) -> None:
+    result = subprocess.run(
+        ["make", "--no-print-directory", "help"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    listed = {line.split()[0] for line in result.stdout.splitlines()}
+    phony = re.search(r"^\.PHONY: (.+)$", (root / "Makefile").read_text(), re.MULTILINE)
+    assert phony is not None
+    assert listed == set(phony.group(1).split())
+    assert {"help", "install", "demo", "test", "lint", "format", "train", "bench"} <= listed
