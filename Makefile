@@ -40,7 +40,7 @@ $(VENV)/.full: $(VENV)/.torch setup.cfg
 install: $(VENV)/.full  ## create .venv with imgcodec and all that evaluation and tests need
 
 demo: $(VENV)/.demo  ## encode and decode a photograph and compare; IMAGE=path for your own
-	$(BIN)/imgcodec demo $(IMAGE) --out runs/demo
+	$(BIN)/imgcodec demo $(if $(IMAGE),"$(IMAGE)") --out runs/demo
 
 test: $(VENV)/.full  ## run the tests
 	$(BIN)/python -m pytest
@@ -62,7 +62,7 @@ train: $(VENV)/.full  ## train the beta model on the shards below IMGCODEC_DATA
 	$(BIN)/imgcodec train configs/beta.yaml --data "$(IMGCODEC_DATA)/train" --out runs/beta
 
 bench: $(VENV)/.full  ## measure against other codecs on DATASET=kodak, write a report
-	$(BIN)/imgcodec bench --dataset $(DATASET) --out runs/bench
+	$(BIN)/imgcodec bench --dataset $(DATASET) --out runs/bench --resume
 
 build: $(VENV)/.full  ## build a wheel in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

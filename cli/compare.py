@@ -144,14 +144,14 @@ def _write(result: Comparison, target: str) -> None:
     if suffix == ".html":
         write_comparison_page(result, target)
         return
-    options: dict[str, Any] = {
-        ".webp": {"quality": 95},
-        ".jpg": {"quality": 95, "subsampling": "4:4:4"},
-        ".jpeg": {"quality": 95, "subsampling": "4:4:4"},
-    }.get(suffix, {})
-    formats = {".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
+    lossy: dict[str, tuple[str, dict[str, Any]]] = {
+        ".webp": ("WEBP", {"quality": 95}),
+        ".jpg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
+        ".jpeg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
+    }
+    picture_format, options = lossy.get(suffix, ("PNG", {}))
     buffer = io.BytesIO()
-    comparison_sheet(result).save(buffer, formats.get(suffix, "PNG"), **options)
+    comparison_sheet(result).save(buffer, picture_format, **options)
     write_bytes(target, buffer.getvalue())
 
 

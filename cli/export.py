@@ -1,4 +1,4 @@
-"""``imgcodec export``: a training run to weights that can be shipped."""
+"""``imgcodec export``: from averaged training weights to the file that the codec loads."""
 
 from __future__ import annotations
 
@@ -11,56 +11,56 @@ from imgcodec.cli.files import check_writable
 
 
 @click.command("export")
-@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False))
+@click.argument("ema", metavar="EMA.safetensors", type=click.Path(exists=True, dir_okay=False))
 @click.argument("out", metavar="OUT.safetensors", type=click.Path(dir_okay=False))
 @click.option(
-    "--provenance", required=True, metavar="TEXT", help="What the model was trained on, in words."
-)
-@click.option(
     "--calibrate",
-    "calibration",
+    "calibrate_data",
     multiple=True,
     metavar="PATH",
     type=click.Path(exists=True),
-    help="Pictures or shards to measure the probability tables on (repeatable).",
+    help="Pictures or shards: measure the probability tables on them (repeatable).",
 )
-@click.option("--licence", help="Licence of the weights.  [default: MIT]")
-@click.option("--name", metavar="ID", help="Model id.  [default: the recipe's]")
+@click.option(
+    "--max-pictures", type=int, default=400, show_default=True, help="Pictures to measure at most."
+)
+@click.option("--provenance", required=True, help="What the model was trained on.")
+@click.option("--licence", default="MIT", show_default=True, help="Licence of the weights.")
+@click.option("--id", "model_id", help="Model id, such as beta-base-1.  [default: the recipe's]")
 @click.option("-f", "--force", is_flag=True, help="Overwrite OUT.")
 @console_options
 def command(
-    checkpoint: str,
+    ema: str,
     out: str,
+    calibrate_data: tuple[str, ...],
+    max_pictures: int,
     provenance: str,
-    calibration: tuple[str, ...],
-    licence: str | None,
-    name: str | None,
+    licence: str,
+    model_id: str | None,
     force: bool,
     console: Console,
 ) -> None:
-    """Export weights: float16, integer tables, hash, recipe, licence, provenance.
-
-    CHECKPOINT is the ema.safetensors of a training run.
-    """
+    """Export a training run's ema.safetensors: float16, exact integers, tables, hash."""
     if not out.endswith(".safetensors"):
         raise click.UsageError("OUT must end in .safetensors.")
-    target = Path(out)
-    check_writable(target, force=force)
+    check_writable(Path(out), force=force)
 
-    from imgcodec.codec.training.export import LICENCE, export
+    from itertools import islice
+
+    from imgcodec.codec.training.export import export
     from imgcodec.datasets.shards import iter_pictures
 
+    paths = [Path(path) for path in calibrate_data]
     report = export(
-        Path(checkpoint),
-        target,
-        pictures=iter_pictures([Path(path) for path in calibration]) if calibration else (),
+        Path(ema),
+        Path(out),
+        pictures=islice(iter_pictures(paths), max_pictures) if paths else (),
         provenance=provenance,
-        licence=licence or LICENCE,
-        name=name,
+        licence=licence,
+        name=model_id,
     )
-    size = target.stat().st_size
     if console.is_json:
-        console.record({"checkpoint": checkpoint, "output": out, "bytes": size, **report})
-    console.note(f"{checkpoint} -> {out}: {size} bytes")
-    for key, value in report.items():
-        console.note(f"  {key.replace('_', ' ')}: {value:.0f}")
+        console.record({"weights": out, **report})
+    for name, value in report.items():
+        console.note(f"{name}: {value:.0f}")
+    console.note(f"weights: {out}")

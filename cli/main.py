@@ -18,6 +18,7 @@ COMMANDS = (
     "models",
     "demo",
     "compare",
+    "bench",
     "datasets",
     "train",
     "export",

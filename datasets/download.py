@@ -148,7 +148,9 @@ def _fetch(
             if error.code == 416 and before:  # longer than the file on the server
                 _discard(part)
             elif error.code < 500:
-                raise DatasetError(f"{url}: the server answers {error.code} {error.reason}") from error
+                raise DatasetError(
+                    f"{url}: the server answers {error.code} {error.reason}"
+                ) from error
             reason: Exception = error
         except (
             urllib.error.URLError,

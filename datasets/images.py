@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import glob
 import gzip
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +22,7 @@ from imgcodec.datasets.manifest import (
 
 RgbArray = npt.NDArray[np.uint8]
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"))
+_MAGIC = frozenset("*?[")
 _IDX_IMAGES = 0x00000803
 
 
@@ -106,9 +106,8 @@ def open_dataset(spec: str, root: Path | None = None) -> ImageDataset:
         return _of_files(path.resolve().name, found, f"no images in the folder {spec}")
     if path.is_file():
         return _of_files(path.name, [path], "")
-    if glob.has_magic(spec):
-        matches = [Path(match) for match in glob.glob(spec, recursive=True)]
-        found = [file for file in matches if file.is_file()]
+    if _MAGIC & set(spec):
+        found = [file for file in _glob(path) if file.is_file()]
         return _of_files(spec, found, f"no files match {spec}")
     if "/" in spec or path.suffix:
         raise DatasetError(f"no such file or folder: {spec}")
@@ -166,6 +165,13 @@ def _missing_message(manifest: Manifest, root: Path, found: int) -> str:
         ):
             message += f"; the part that is there can be used under the name {other!r}"
     return message
+
+
+def _glob(pattern: Path) -> list[Path]:
+    """Return what matches a relative or absolute pattern."""
+    fixed = next(index for index, part in enumerate(pattern.parts) if _MAGIC & set(part))
+    folder = Path(*pattern.parts[:fixed])
+    return list(folder.glob(str(Path(*pattern.parts[fixed:]))))
 
 
 def _of_files(name: str, paths: list[Path], if_empty: str) -> FileDataset:

@@ -17,12 +17,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from imgcodec.codec.errors import CodecError
+
 Method = Literal["pchip", "cubic"]
 FloatArray = npt.NDArray[np.float64]
 MIN_OVERLAP = 0.25
 
 
-class BdRateError(ValueError):
+class BdRateError(CodecError, ValueError):
     """Two curves cannot be compared: too few points, or they hardly overlap."""
 
 
@@ -108,7 +110,9 @@ def bd_rate_details(
     least = 4 if method == "cubic" else 2
     for points, what in ((anchor, "anchor"), (test, "test")):
         if len(points) < least:
-            raise BdRateError(f"{what} curve has {len(points)} usable points, {method} needs {least}")
+            raise BdRateError(
+                f"{what} curve has {len(points)} usable points, {method} needs {least}"
+            )
     low, high = max(anchor[0, 1], test[0, 1]), min(anchor[-1, 1], test[-1, 1])
     spans = anchor[-1, 1] - anchor[0, 1], test[-1, 1] - test[0, 1]
     common = max(high - low, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _INK = "#1d2126"
 _QUIET = "#667079"
 _MARKS = ("#ffd43b", "#22d3ee", "#f783ac", "#a9e34b")
 _PAGE_BYTES = 20_000_000
+_PAGE_PIXELS = 30_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Comparison:
     @property
     def target_bpp(self) -> float:
         """Bits per pixel that every file was to have."""
-        return 8.0 * self.target_bytes / (self.rgb.shape[0] * self.rgb.shape[1])
+        height, width = self.rgb.shape[:2]
+        return float(8.0 * self.target_bytes / (height * width))
 
 
 def compare_codecs(
@@ -161,8 +164,15 @@ def comparison_sheet(comparison: Comparison) -> Image.Image:
 def write_comparison_page(comparison: Comparison, path: str | Path) -> Path:
     """Write the comparison as one HTML file with the slider and the enlarged crops."""
     height, width = comparison.rgb.shape[:2]
-    entry = pictures.embed_image(comparison.rgb, [comparison.shots], _PAGE_BYTES)
-    entry["worstDb"] = None
+    entry = pictures.embed_image(
+        comparison.rgb, [comparison.shots], _PAGE_BYTES, max_pixels=_PAGE_PIXELS
+    )
+    worst_db = entry.pop("worstDb")
+    how = "The slider shows the coded files themselves where browsers decode them"
+    if math.isfinite(worst_db):
+        how += f", else the decoder output as AVIF or JPEG, {worst_db:.1f} dB from it or closer"
+    if not entry["isWhole"]:
+        how += "; it shows a part of the picture, at full resolution"
     looks = {
         shot.codec: {
             "label": codec_style(shot.codec).label,
@@ -183,7 +193,7 @@ def write_comparison_page(comparison: Comparison, path: str | Path) -> Path:
     data = {
         "title": comparison.name,
         "facts": f"{width} x {height}, every codec at about {comparison.target_bytes:,.0f} bytes "
-        f"({comparison.target_bpp:.3f} bpp). The crops are lossless.",
+        f"({comparison.target_bpp:.3f} bpp). {how}. The crops are lossless.",
         "looks": looks,
         "crops": crops,
         "viewer": {

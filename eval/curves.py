@@ -100,14 +100,14 @@ def codec_curve(rows: pd.DataFrame, codec: str, column: str) -> list[Point]:
     counts = grouped["image"].nunique()
     means = grouped[["bpp", "bytes", column]].mean()[counts == counts.max()]
     points = [
-        Point(
-            float(means.at[setting, "bpp"]),
-            float(means.at[setting, column]),
-            float(means.at[setting, "bytes"]),
-            str(setting),
-            int(counts[setting]),
+        Point(bpp, value, size, str(setting), int(counts.loc[setting]))
+        for setting, bpp, size, value in zip(
+            means.index,
+            means["bpp"].to_list(),
+            means["bytes"].to_list(),
+            means[column].to_list(),
+            strict=True,
         )
-        for setting in means.index
     ]
     return sorted(points, key=lambda point: point.bpp)
 

@@ -133,16 +133,20 @@ def export_codec_compare(
     return paths
 
 
-def load_overlay(path: Path) -> dict[str, list[dict[str, float]]]:
+def load_overlay(path: Path, dataset: str = "") -> dict[str, list[dict[str, float]]]:
     """Return published curves as name to points, each a mapping with `bpp` and metrics.
 
     Understands a CompressAI result file (`{"name", "results": {metric: [...]}}`), a list of
     such, a collection of curves (`{name: [{"bpp": ..., "psnr": ...}, ...]}`), and collections
-    grouped by dataset (`{dataset: {name: [...]}}`, names become `dataset/name`). Names that begin
+    grouped by dataset (`{dataset: {name: [...]}}`), of which one group is taken. Names that begin
     with an underscore are left out.
 
+    Args:
+        path: JSON file.
+        dataset: group to take from a file that is grouped.
+
     Raises:
-        ResultsError: the file is missing or holds none of these.
+        ResultsError: the file is missing, holds none of these, or lacks the group.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -150,13 +154,26 @@ def load_overlay(path: Path) -> dict[str, list[dict[str, float]]]:
         raise ResultsError(f"overlay {path} cannot be read: {error}") from error
     except ValueError as error:
         raise ResultsError(f"overlay {path} is not JSON: {error}") from error
-    curves = _curves_of(document, path.stem)
+    curves = _curves_of(_group_of(document, dataset, path), path.stem)
     if not curves:
         raise ResultsError(
             f"overlay {path} holds no curves: expected CompressAI's JSON "
             '({"name": ..., "results": {"bpp": [...], "psnr": [...]}})'
         )
     return curves
+
+
+def _group_of(document: Any, dataset: str, path: Path) -> Any:
+    if not isinstance(document, dict) or "results" in document:
+        return document
+    groups = {k: v for k, v in document.items() if isinstance(v, dict) and "results" not in v}
+    if not groups:
+        return document
+    if dataset not in groups:
+        raise ResultsError(
+            f"overlay {path} has curves of {', '.join(groups)}, none of {dataset or 'this dataset'}"
+        )
+    return groups[dataset]
 
 
 def _curves_of(document: Any, name: str) -> dict[str, list[dict[str, float]]]:
@@ -176,11 +193,7 @@ def _curves_of(document: Any, name: str) -> dict[str, list[dict[str, float]]]:
             ]
     elif isinstance(document, dict):
         for key, value in document.items():
-            if key.startswith("_"):
-                continue
-            if isinstance(value, dict) and "results" not in value:
-                curves.update({f"{key}/{k}": v for k, v in _curves_of(value, key).items()})
-            else:
+            if not key.startswith("_"):
                 curves.update(_curves_of(value, key))
     return curves
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +27,6 @@ def peak_memory() -> Iterator[PeakMemory]:
     blocks left behind does not hide the need of this one.
     """
     result = PeakMemory()
-    gc.collect()
     _trim()
     start = _read_kib("VmRSS") if _reset_peak() else None
     yield result

@@ -12,7 +12,7 @@ import dataclasses
 import io
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,6 @@ NOMINAL_BPP = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
 MAX_PIXELS = 600_000
 # Quality of the embedding and share of the window's sides, tried until an image fits its budget.
 _ATTEMPTS = ((93, 1.0), (86, 1.0), (74, 1.0), (74, 0.7), (66, 0.5), (60, 0.35))
-Progress = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +192,10 @@ def shoot_image(
 
 
 def embed_image(
-    rgb: RgbArray, levels: Sequence[Sequence[Shot]], budget_bytes: float
+    rgb: RgbArray,
+    levels: Sequence[Sequence[Shot]],
+    budget_bytes: float,
+    max_pixels: int = MAX_PIXELS,
 ) -> dict[str, Any]:
     """Return one image of the viewer: original, window, and pictures per rate, as page data.
 
@@ -201,9 +203,10 @@ def embed_image(
         rgb: the original, uint8 HxWx3.
         levels: shots per rate.
         budget_bytes: the base64 text of all pictures together should stay below this.
+        max_pixels: larger images are shown as a window of this many pixels.
     """
     height, width = rgb.shape[:2]
-    scale = min(1.0, math.sqrt(MAX_PIXELS / (height * width)))
+    scale = min(1.0, math.sqrt(max_pixels / (height * width)))
     result: dict[str, Any] = {}
     for quality, share in _ATTEMPTS:
         side = scale * share

@@ -16,12 +16,14 @@ from imgcodec.eval.curves import (
     overlay_curve,
     usable_rows,
 )
-from imgcodec.eval.style import codec_order, codec_style, overlay_color
+from imgcodec.eval.style import codec_order, codec_style, overlay_color, overlay_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _TICKS_BPP = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2, 3, 5, 7, 10)
+MAX_NAMED_OVERLAYS = 6
+_REST = " more (published)"
 _INK = "#212529"
 _QUIET = "#868e96"
 
@@ -100,20 +102,7 @@ def _draw(
     lowest = min(points[0][0] for points in curves.values())
     highest = max(points[-1][0] for points in curves.values())
     axes.set_xscale("log")
-    for index, (name, points) in enumerate(overlays.items()):
-        pairs = overlay_curve(points, column)
-        # A published curve may reach far beyond the run: it is cut, it does not set the view.
-        pairs = [pair for pair in pairs if lowest / 1.15 <= pair[0] <= highest * 1.15]
-        if pairs:
-            style = ("--", "-.", ":")[index % 3]
-            axes.plot(
-                *zip(*pairs, strict=True),
-                linestyle=style,
-                color=overlay_color(index),
-                linewidth=1.2,
-                label=f"{name} (published)",
-                zorder=2,
-            )
+    _draw_overlays(axes, overlays, column, lowest / 1.15, highest * 1.15)
     for codec, pairs in curves.items():
         look = codec_style(codec)
         axes.plot(
@@ -135,6 +124,31 @@ def _draw(
     if not metric.is_better_up:
         axes.invert_yaxis()
     _legend(axes, column)
+
+
+def _draw_overlays(
+    axes: Axes, overlays: Overlays, column: str, lowest: float, highest: float
+) -> None:
+    """Draw published curves, cut to the rates of the run; name the first few."""
+    num_unnamed = 0
+    for name in overlay_order(overlays):
+        points = overlay_curve(overlays[name], column)
+        pairs = [pair for pair in points if lowest <= pair[0] <= highest]
+        if not pairs:
+            continue
+        index = len(axes.lines) - num_unnamed
+        is_named = index < MAX_NAMED_OVERLAYS
+        num_unnamed += not is_named
+        axes.plot(
+            *zip(*pairs, strict=True),
+            linestyle=("--", "-.", ":")[index % 3] if is_named else "-",
+            color=overlay_color(index) if is_named else "#dee2e6",
+            linewidth=1.2 if is_named else 0.8,
+            label=f"{name} (published)" if is_named else "_",
+            zorder=2 if is_named else 1.5,
+        )
+    if num_unnamed:
+        axes.lines[-1].set_label(f"{num_unnamed}{_REST}")
 
 
 def _finish_axes(axes: Axes, lowest: float, highest: float) -> None:
@@ -166,7 +180,10 @@ def _legend(axes: Axes, column: str) -> None:
         xs, ys = handle.get_data()  # type: ignore[attr-defined]
         return -sign * _interpolate([math.log(x) for x in xs], list(ys), math.log(middle))
 
-    order = sorted(range(len(handles)), key=lambda index: height(handles[index]))
+    order = sorted(
+        range(len(handles)),
+        key=lambda index: (labels[index].endswith(_REST), height(handles[index])),
+    )
     axes.legend(
         [handles[index] for index in order],
         [labels[index] for index in order],
@@ -175,10 +192,9 @@ def _legend(axes: Axes, column: str) -> None:
         facecolor="white",
         edgecolor="none",
         framealpha=0.9,
-        fontsize=9 if len(order) < 12 else 7.5,
+        fontsize=9 if len(order) < 12 else 8,
         handlelength=2.8,
         labelspacing=0.35,
-        ncols=1 if len(order) < 14 else 2,
     )
 
 

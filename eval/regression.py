@@ -45,6 +45,4 @@ def regressions(entries: Sequence[BdEntry], tolerance_percent: float) -> list[Bd
 
     A refused comparison counts as a regression: curves that no longer overlap are not the same.
     """
-    return [
-        entry for entry in entries if entry.refused or entry.percent > tolerance_percent
-    ]
+    return [entry for entry in entries if entry.refused or entry.percent > tolerance_percent]

@@ -24,7 +24,7 @@ from imgcodec.eval.style import codec_order
 logger = logging.getLogger(__name__)
 
 BUDGET_BYTES = 21_000_000
-NUM_PICTURES = 8
+NUM_PICTURES = 12
 
 
 def write_report(
@@ -34,6 +34,7 @@ def write_report(
     overlays: Overlays | None = None,
     *,
     codecs: Sequence[ImageCodec] | None = None,
+    notes: Sequence[str] = (),
     num_pictures: int = NUM_PICTURES,
     budget_bytes: int = BUDGET_BYTES,
 ) -> Path:
@@ -48,6 +49,7 @@ def write_report(
         dataset_images: image name to file; without it the page has no slider.
         overlays: published curves, name to points with `bpp` and metric keys.
         codecs: the codecs of the run; default: those that the registry knows by name.
+        notes: sentences to show, such as how metrics were computed and on which machine.
         num_pictures: how many images the slider offers at most.
         budget_bytes: size that all embedded pictures together stay below.
 
@@ -59,6 +61,7 @@ def write_report(
         raise ValueError("no row of this run succeeded: there is nothing to report")
     by_name = _resolve_codecs(usable, codecs)
     data = page_data(rows, overlays or {}, by_name)
+    data["notes"] = list(notes)
     data["viewer"] = _viewer(usable, dataset_images or {}, by_name, num_pictures, budget_bytes)
     title = f"imgcodec benchmark: {data['dataset']}"
     return write_page("report.html", ("chart.js", "viewer.js", "report.js"), title, data, path)

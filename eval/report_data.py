@@ -23,7 +23,7 @@ from imgcodec.eval.curves import (
     overlay_curve,
     usable_rows,
 )
-from imgcodec.eval.style import codec_order, codec_style, overlay_color
+from imgcodec.eval.style import codec_order, codec_style, overlay_color, overlay_order
 
 MAX_IMAGES_BD = 40
 Curve = tuple[np.ndarray, np.ndarray]
@@ -36,8 +36,8 @@ def page_data(
     usable = usable_rows(rows)
     names = codec_order([str(name) for name in usable["codec"].unique()])
     metrics = available_metrics(usable)
-    sizes = usable.drop_duplicates("image").set_index("image")
-    images = [str(name) for name in sorted(sizes.index)]
+    sizes = usable.drop_duplicates("image").sort_values("image")
+    images = sizes["image"].to_list()
     datasets = [str(name) for name in usable["dataset"].dropna().unique()]
     failed = rows[rows["status"].astype(str) != "ok"]
     return {
@@ -55,12 +55,8 @@ def page_data(
         ],
         "codecs": [_codec_entry(name, codecs.get(name), usable) for name in names],
         "images": [
-            {
-                "name": name,
-                "width": int(sizes.at[name, "width"]),
-                "height": int(sizes.at[name, "height"]),
-            }
-            for name in images
+            {"name": name, "width": int(width), "height": int(height)}
+            for name, width, height in zip(images, sizes["width"], sizes["height"], strict=True)
         ],
         "means": [
             {metric.column: _mean_points(usable, name, metric) for metric in metrics}
@@ -73,10 +69,11 @@ def page_data(
                 "name": name,
                 "color": overlay_color(index),
                 "curves": {
-                    metric.column: overlay_curve(points, metric.column) for metric in metrics
+                    metric.column: overlay_curve(overlays[name], metric.column)
+                    for metric in metrics
                 },
             }
-            for index, (name, points) in enumerate(overlays.items())
+            for index, name in enumerate(overlay_order(overlays))
         ],
         "errors": [
             {
@@ -186,10 +183,8 @@ def _bd_table(
             common = set(parts[first]["image"]) & set(parts[second]["image"])
             if any(parts[name]["image"].nunique() != len(common) for name in (first, second)):
                 # As in the table that `imgcodec bench` prints: common images only.
-                pair = tuple(
-                    mean_curve(parts[name][parts[name]["image"].isin(common)], axis)
-                    for name in (first, second)
-                )
+                kept_parts = [parts[n][parts[n]["image"].isin(common)] for n in (first, second)]
+                pair = mean_curve(kept_parts[0], axis), mean_curve(kept_parts[1], axis)
             entries[f"{anchor},{test}"] = _bd_entry(*pair, metric.is_better_up)
         table.append(entries)
     return table

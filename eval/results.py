@@ -153,7 +153,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the mean over images of each codec and setting, by codec and rising bpp.
 
     Only `ok` rows count. `psnr` is the mean of dB, `psnr_of_mean_mse` the dB of the mean MSE;
-    `images` is the number of images behind a line.
+    the speeds are all pixels over all seconds; `images` is the number of images behind a line.
     """
     import numpy as np
 
@@ -162,6 +162,9 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     groups = good.groupby(["codec", "setting"], sort=False)
     table = groups[numeric].mean()
     table["images"] = groups.size()
+    pixels = (good["width"] * good["height"]).groupby([good["codec"], good["setting"]]).sum()
+    for direction in ("encode", "decode"):
+        table[f"{direction}_mp_s"] = pixels / 1e6 / groups[f"{direction}_s"].sum()
     table["psnr_of_mean_mse"] = 10.0 * np.log10(255.0**2 / table["mse"].clip(lower=1e-12))
     table = table.reset_index()
     order = {name: index for index, name in enumerate(frame["codec"].unique())}
@@ -203,7 +206,7 @@ class RunInfo:
             raise ResultsError(f"{path} is not the record of a run: {error}") from error
 
     def require_same_options(self, other: RunInfo) -> None:
-        """Raise `ResultsError` naming the first option in which two runs differ."""
+        """Raise `ResultsError` naming the first option in which a later run differs from this."""
         for name in sorted({*self.options, *other.options}):
             old, new = self.options.get(name), other.options.get(name)
             if old != new:

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -247,6 +248,8 @@ _worker_bench: Bench | None = None
 
 def _start_worker(plan: BenchPlan, threads: int) -> None:
     global _worker_bench
+    # Ctrl-C is for the run, which lets its workers finish their rows.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Before torch is imported, so that its thread pools have the right size from the start.
     os.environ["OMP_NUM_THREADS"] = str(threads)

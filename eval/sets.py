@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from imgcodec.codec.errors import CodecError
 from imgcodec.eval.metrics.distribution import (
     FeatureExtractor,
     Features,
@@ -79,7 +78,7 @@ def run_sets(
                     data = codec.encode(rgb, setting)
                     rates.append(len(data) * 8 / (rgb.shape[0] * rgb.shape[1]))
                     patches.append(patches_of(codec.decode(data)))
-            except (CodecError, OSError, RuntimeError, ValueError) as problem:
+            except Exception as problem:
                 error = f"{type(problem).__name__}: {problem}"
             decoded = {} if error else _features(extractors, patches)
             row = SetRow(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
+from collections.abc import Iterable
 
 _FAMILIES: tuple[tuple[str, str, str, str], ...] = (
     # prefix of the codec name, colour, matplotlib marker, name to show
@@ -22,6 +23,7 @@ _FAMILIES: tuple[tuple[str, str, str, str], ...] = (
     ("custom:", "#495057", "h", ""),
 )
 _OWN = ("imgcodec", "beta", "hier", "vq", "cv")
+_REFERENCES = ("vtm", "bpg", "hm", "av1")
 _SPARE = ("#5c940d", "#e8590c", "#364fc7", "#a61e4d", "#087f5b", "#862e9c", "#495057")
 
 
@@ -79,6 +81,17 @@ def overlay_color(index: int) -> str:
     """Return the colour of the `index`-th published curve: quiet greys and slates."""
     shades = ("#66707a", "#93887a", "#5c7f92", "#8e939a", "#728a72", "#8a7793")
     return shades[index % len(shades)]
+
+
+def overlay_order(names: Iterable[str]) -> list[str]:
+    """Return names of published curves, the usual references first, else in the order given."""
+
+    def rank(name: str) -> int:
+        lowered = name.lower()
+        found = [i for i, prefix in enumerate(_REFERENCES) if lowered.startswith(prefix)]
+        return found[0] if found else len(_REFERENCES)
+
+    return sorted(names, key=rank)
 
 
 def codec_order(names: list[str]) -> list[str]:

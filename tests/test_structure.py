@@ -199,6 +199,25 @@ def test_package_is_importable_from_a_checkout_without_installation(root: Path) 
     assert result.stdout.strip() == "True"
 
 
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        (["codec.api"], ("torchvision", "lpips", "pandas", "matplotlib", "imagecodecs")),
+        (
+            ["codec.training.loop", "codec.training.export", "datasets.shards"],
+            ("constriction", "torchvision", "lpips", "pandas", "matplotlib", "imagecodecs"),
+        ),
+    ],
+    ids=["coding", "training"],
+)
+def test_runs_without_what_it_does_not_need(
+    root: Path, modules: list[str], absent: tuple[str, ...]
+) -> None:
+    code = f"import sys\nsys.modules.update(dict.fromkeys({absent!r}))\n"
+    code += "".join(f"import imgcodec.{module}\n" for module in modules)
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
 def test_public_face_offers_what_it_lists() -> None:
     import imgcodec
 

@@ -198,7 +198,7 @@ class BetaModel(CodecModel):
         self.h_s = HyperSynthesis(cfg)
         self.means = nn.ModuleList(MeanNet(cfg, first=i == 0) for i in range(cfg.num_passes))
         self.log_gain = nn.Parameter(torch.zeros(anchors, m))
-        self.z_log_gain = nn.Parameter(torch.zeros(anchors, cfg.hyper_channels))
+        self.z_log_gain = nn.Parameter(torch.full((anchors, cfg.hyper_channels), 1.6))
         self.exact = nn.ModuleDict(
             {
                 "features": RowFeatures(cfg),
@@ -206,7 +206,7 @@ class BetaModel(CodecModel):
             }
         )
         self.y_log_scale = nn.Parameter(torch.zeros(anchors, m))
-        self.z_log_scale = nn.Parameter(torch.full((anchors, cfg.hyper_channels), 2.0))
+        self.z_log_scale = nn.Parameter(torch.full((anchors, cfg.hyper_channels), 2.7))
         self.register_buffer("masks", pass_masks(cfg.num_passes, m), persistent=False)
         blocks = cfg.encoder_blocks
         self.analysis_halo_px = _up(8 * blocks[0] + 16 * blocks[1], STRIDE)

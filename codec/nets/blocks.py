@@ -12,10 +12,12 @@ from torch.nn import functional as F
 
 
 def pointwise(in_channels: int, out_channels: int, *, zero: bool = False) -> nn.Conv2d:
-    """Return a 1x1 convolution, with all parameters zero if `zero`."""
+    """Return a 1x1 convolution that keeps the variance, or one that starts at zero."""
     layer = nn.Conv2d(in_channels, out_channels, 1)
     if zero:
         nn.init.zeros_(layer.weight)
+    else:
+        nn.init.normal_(layer.weight, std=in_channels**-0.5)
     nn.init.zeros_(layer.bias)
     return layer
 

@@ -65,8 +65,7 @@ class ExactPointwise(nn.Module):
 
     def largest_sum(self, activation_max: float) -> float:
         """Return a bound on every partial sum, in units of the finest grid."""
-        bound = self.weight.double().abs().sum(dim=(1, 2, 3)) * activation_max
-        return float((bound + self.bias.double().abs()).max())
+        return _largest_sum(self.weight, self.bias, activation_max)
 
 
 class ExactDepthwise(nn.Module):
@@ -96,8 +95,12 @@ class ExactDepthwise(nn.Module):
 
     def largest_sum(self, activation_max: float) -> float:
         """Return a bound on every partial sum, in units of the finest grid."""
-        bound = self.weight.double().abs().sum(dim=(1, 2, 3)) * activation_max
-        return float((bound + self.bias.double().abs()).max())
+        return _largest_sum(self.weight, self.bias, activation_max)
+
+
+def _largest_sum(weight: Tensor, bias: Tensor, activation_max: float) -> float:
+    bound = weight.detach().double().abs().sum(dim=(1, 2, 3)) * activation_max
+    return float((bound + bias.detach().double().abs()).max())
 
 
 def activate(x: Tensor) -> Tensor:

@@ -13,11 +13,6 @@ ROWS_PER_NEPER = 8
 NUM_ROWS = 64
 
 
-def row_of_scale(scale: Tensor) -> Tensor:
-    """Return the (real-valued) table row of a standard deviation."""
-    return torch.log(scale / SCALE_MIN) * ROWS_PER_NEPER
-
-
 def round_ste(x: Tensor) -> Tensor:
     """Round with a straight-through gradient."""
     return x + (torch.round(x) - x).detach()

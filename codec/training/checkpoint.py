@@ -63,8 +63,8 @@ def load_checkpoint(
     ema.load_state_dict(content["ema"])
     for optimiser, values in zip(optimisers, content["optimisers"], strict=True):
         optimiser.load_state_dict(values)
-    for key, value in content["state"].items():
-        setattr(state, key, value)
+    for field in dataclasses.fields(state):
+        setattr(state, field.name, content["state"][field.name])
     version, internal, gauss = content["python_rng"]
     rng.setstate((version, tuple(internal), gauss))
     torch.set_rng_state(content["torch_rng"])

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 import csv
-import logging
 import math
 import os
 import random
 import signal
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,21 +31,19 @@ from imgcodec.codec.training.optim import build_optimisers
 from imgcodec.codec.training.recipe import Recipe, TrainRecipe
 from imgcodec.codec.training.validation import save_grid, validate
 
-log = logging.getLogger(__name__)
-
 LAMBDA_REFERENCE = 0.013
 KLT_PATCHES = 60000
 HELD_OUT = 16
+LOG_SECONDS, LOG_STEPS = 20, 50
 
 
 @dataclass
 class TrainState:
-    """All that a resumed run needs besides the tensors."""
+    """What a resumed run needs besides tensors and generators."""
 
     step: int = 0
     elapsed_s: float = 0.0
     skipped: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def train(
@@ -90,17 +86,18 @@ def train(
     if init is not None:
         load_initial_weights(model, init)
     elif not resume:
-        model.init_from_klt(*klt_of_patches(
-            bank.patches(KLT_PATCHES, model.stride_px, random.Random(cfg.seed)).cpu(),
-            recipe_latents(model),
-        ))
+        patches = bank.patches(KLT_PATCHES, model.stride_px, random.Random(cfg.seed)).cpu()
+        model.init_from_klt(*klt_of_patches(patches, model.latent_channels))
     model = model.to(device, memory_format=torch.channels_last)
     ema = copy.deepcopy(model).requires_grad_(False)
     optimisers = build_optimisers(model, cfg.lr, cfg.weight_decay)
     if resume:
         load_checkpoint(out_dir / "checkpoint.pt", model, ema, optimisers, state, rng)
         report(f"resumed at step {state.step}")
-    loss_of = _LossOf(model, cfg, recipe)
+        if rank > 0:  # the checkpoint holds the generators of rank 0
+            rng.seed((cfg.seed + state.step) * 1000 + rank)
+            torch.manual_seed(cfg.seed + rank + state.step)
+    loss_of = _LossOf(model, cfg)
     runner: nn.Module = loss_of
     if world > 1:
         runner = nn.parallel.DistributedDataParallel(loss_of)
@@ -110,15 +107,10 @@ def train(
     return trainer.run(held_out, is_main=rank == 0)
 
 
-def recipe_latents(model: nn.Module) -> int:
-    """Return the number of KLT components that the model starts from."""
-    return model.cfg.latent_channels
-
-
 class _LossOf(nn.Module):
     """Loss of a batch: weighted mean of bpp + lambda * 255^2 * MSE."""
 
-    def __init__(self, model: nn.Module, cfg: TrainRecipe, recipe: Recipe) -> None:
+    def __init__(self, model: nn.Module, cfg: TrainRecipe) -> None:
         super().__init__()
         self.model = model
         self.cfg = cfg
@@ -137,8 +129,20 @@ class _LossOf(nn.Module):
 
 
 class _Trainer:
+    """One run: steps, averages, log lines, checkpoints and validation."""
+
     def __init__(
-        self, recipe, runner, model, ema, optimisers, bank, rng, state, out_dir, report
+        self,
+        recipe: Recipe,
+        runner: nn.Module,
+        model: nn.Module,
+        ema: nn.Module,
+        optimisers: list[torch.optim.Optimizer],
+        bank: CropBank,
+        rng: random.Random,
+        state: TrainState,
+        out_dir: Path,
+        report: Callable[[str], None],
     ) -> None:
         self.recipe, self.cfg, self.runner, self.model = recipe, recipe.train, runner, model
         self.ema, self.optimisers, self.bank, self.rng = ema, optimisers, bank, rng
@@ -146,7 +150,7 @@ class _Trainer:
         self.stopped = False
         self.started = time.monotonic() - state.elapsed_s
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.averages = [p for n, p in ema.named_parameters()]
+        self.averages = list(ema.parameters())
 
     def run(self, held_out: list[np.ndarray], *, is_main: bool) -> Path:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopped", True))
@@ -159,7 +163,7 @@ class _Trainer:
         while (progress := self._progress()) < 1.0 and not self.stopped:
             window.append(self._step(progress))
             now = time.monotonic()
-            if is_main and (now - window_start > 20 or len(window) >= 200):
+            if is_main and (now - window_start > LOG_SECONDS or len(window) >= LOG_STEPS):
                 rate = (self.state.step - window_step) * self.cfg.batch_size / (now - window_start)
                 self._log(torch.stack(window).mean(dim=0), progress, rate)
                 window, window_start, window_step = [], now, self.state.step

@@ -6,6 +6,7 @@ from imgcodec.eval.anchors.base import (
     codec_names,
     get_codec,
     register,
+    split_names,
     with_settings,
 )
 
@@ -15,5 +16,6 @@ __all__ = [
     "codec_names",
     "get_codec",
     "register",
+    "split_names",
     "with_settings",
 ]

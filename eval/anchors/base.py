@@ -31,6 +31,8 @@ class ImageCodec(Protocol):
     Attributes:
         name: the registry name, which is also the value of the `codec` column.
         settings: values for `encode`, ordered from the lowest rate to the highest.
+
+    `describe_codec` may raise `CodecError` when the codec cannot work here.
     """
 
     @property
@@ -126,6 +128,22 @@ def _parse_setting(text: str) -> Setting:
         return float(text)
     except ValueError:
         return text
+
+
+def split_names(text: str) -> list[str]:
+    """Return the codec names of a comma-separated list; `jpeg@10,50,webp` are two of them.
+
+    A number that follows the settings of a name belongs to them. Command lines (`custom:`) cannot
+    be part of a list, since they may hold commas.
+    """
+    names: list[str] = []
+    for part in (part.strip() for part in text.split(",")):
+        is_setting = bool(names) and "@" in names[-1] and not isinstance(_parse_setting(part), str)
+        if is_setting:
+            names[-1] += f",{part}"
+        elif part:
+            names.append(part)
+    return names
 
 
 def with_settings(codec: ImageCodec, settings: Sequence[Setting]) -> ImageCodec:

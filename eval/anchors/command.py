@@ -47,9 +47,7 @@ class CommandCodec:
         Raises:
             AnchorError: the text has not four parts or a command lacks `{in}` or `{out}`.
         """
-        parts = [
-            part.replace("\0", ":") for part in text.replace("\\:", "\0").split(":")
-        ]
+        parts = [part.replace("\0", ":") for part in text.replace("\\:", "\0").split(":")]
         if len(parts) != 4 or not all(parts):
             raise AnchorError(
                 f"{text!r} is not custom:NAME:encode-cmd:decode-cmd "

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,29 +42,36 @@ class ImgcodecCodec:
         """Return the uint8 HxWx3 array of a `.cvb` file."""
         import imgcodec
 
-        return np.asarray(imgcodec.decode(data).convert("RGB"))
+        return np.asarray(imgcodec.decode(data, model=self._weights_file).convert("RGB"))
 
     def describe(self, setting: Setting) -> str:
         """Return the setting as `q=quality`."""
         return f"q={setting}"
 
     def describe_codec(self) -> str:
-        """Return the model id and the decoder's complexity when the model is installed."""
-        import imgcodec
+        """Return model id, hash and the complexity of the decoder.
 
-        for info in imgcodec.list_models():
-            if self.model in (info.id, info.family):
-                return f"imgcodec {info.id}, decoder {info.kmac_decode:.1f} kMAC/px"
-        return f"imgcodec {self.model}"
+        Raises:
+            UnknownModelError: the model is not installed.
+        """
+        from imgcodec.codec.models.weights import find_model
+
+        info = find_model(self.model)
+        return f"imgcodec {info.id} ({info.hash[:8]}), decoder {info.kmac_decode:.1f} kMAC/px"
 
     def sizes(self, data: bytes) -> tuple[float, float]:
         """Return (bytes of entropy-coded payload, likelihood estimate in bytes) of a file."""
         import imgcodec
+        from imgcodec.codec.container import read_stream
 
-        inspection = imgcodec.inspect(data, verify=True)
-        payload = sum(chunk.bytes for chunk in inspection.chunks if chunk.name == "payload")
-        estimate = inspection.estimated_bytes
+        payload = sum(len(part) for segment in read_stream(data).segments for part in segment)
+        estimate = imgcodec.inspect(data, verify=True, model=self._weights_file).estimated_bytes
         return float(payload), float("nan") if estimate is None else float(estimate)
+
+    @property
+    def _weights_file(self) -> str | None:
+        """The model where it is a file: its streams cannot be matched to an installed model."""
+        return self.model if Path(self.model).is_file() else None
 
     @contextlib.contextmanager
     def entropy_clock(self) -> Iterator[Callable[[], float]]:

@@ -93,9 +93,7 @@ def _webp(name: str, method: int) -> PillowCodec:
 
 def _avif(name: str, subsampling: str, speed: int) -> PillowCodec:
     options = {"subsampling": subsampling, "speed": speed}
-    return PillowCodec(
-        name, AVIF_LADDER, "AVIF", "avif", options, f"{subsampling}, speed {speed}"
-    )
+    return PillowCodec(name, AVIF_LADDER, "AVIF", "avif", options, f"{subsampling}, speed {speed}")
 
 
 def _jpeg2000(name: str) -> PillowCodec:

@@ -11,9 +11,10 @@ Sources: Heusel et al., arXiv 1706.08500; Binkowski et al., arXiv 1801.01401; Me
 
 from __future__ import annotations
 
+import importlib
 import math
 import urllib.error
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -110,7 +111,10 @@ def create_extractors(
     wanted: dict[str, list[str]] = {}
     for name in names:
         wanted.setdefault("squeeze" if name.endswith("-squeeze") else "inception", []).append(name)
-    factories = {"squeeze": SqueezeFeatures, "inception": InceptionFeatures}
+    factories: dict[str, Callable[[MetricOptions], FeatureExtractor]] = {
+        "squeeze": SqueezeFeatures,
+        "inception": InceptionFeatures,
+    }
     return {backbone: (factories[backbone](options), used) for backbone, used in wanted.items()}
 
 
@@ -197,11 +201,11 @@ def _inception_weights(options: MetricOptions) -> Path:
 def _fidelity() -> Any:
     torchvision_module("FID and KID")
     try:
-        import torch_fidelity
-        import torch_fidelity.metric_fid
-        import torch_fidelity.metric_kid
+        package = importlib.import_module("torch_fidelity")
+        for part in ("metric_fid", "metric_kid"):
+            importlib.import_module(f"torch_fidelity.{part}")
     except ImportError as error:
         raise MetricError(
             "FID and KID need the package torch-fidelity: pip install torch-fidelity"
         ) from error
-    return torch_fidelity
+    return package

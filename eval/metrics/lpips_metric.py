@@ -38,7 +38,9 @@ class Lpips:
         try:
             import lpips
         except ImportError as error:
-            raise MetricError("LPIPS needs the package lpips: pip install 'imgcodec[eval]'") from error
+            raise MetricError(
+                "LPIPS needs the package lpips: pip install 'imgcodec[eval]'"
+            ) from error
         self._network = network
         self._device = options.device
         self._package = lpips

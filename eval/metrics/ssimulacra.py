@@ -37,7 +37,9 @@ class Ssimulacra2:
         """Return `ssimulacra2`, NaN where a side is shorter than 8 pixels."""
         if min(image.shape[:2]) < MIN_SIDE_PX:
             return {"ssimulacra2": math.nan}
-        return {"ssimulacra2": float(self._score(io.BytesIO(prepared), io.BytesIO(_as_file(image))))}
+        return {
+            "ssimulacra2": float(self._score(io.BytesIO(prepared), io.BytesIO(_as_file(image))))
+        }
 
     def describe(self) -> str:
         """Return the package."""

@@ -6,15 +6,21 @@
   const byId = (id) => document.getElementById(id);
   const NUM_FIXED = 7; // columns of a point before its metric values
   const looks = Object.fromEntries(data.codecs.map((codec) => [codec.name, codec]));
-  const defaultAnchor = Math.max(0, data.codecs.findIndex((codec) => codec.name === "jpeg"));
+  const anchorOrder = [(codec) => codec.name === "jpeg", (codec) => /^jpeg-/.test(codec.name), (codec) => !codec.own];
+  const defaultAnchor = Math.max(
+    0, anchorOrder.map((test) => data.codecs.findIndex(test)).find((index) => index >= 0) ?? 0,
+  );
   const state = {
     metric: 0,
     image: "mean",
     log: true,
     anchor: defaultAnchor,
     hidden: new Set(),
-    overlaysHidden: new Set(data.overlays.slice(6).map((overlay) => overlay.name)),
+    overlaysHidden: new Set(data.overlays.slice(4).map((overlay) => overlay.name)),
   };
+  data.overlays.forEach((overlay, index) => {
+    overlay.dash = ["6 4", "7 3 2 3", "2 3"][index % 3];
+  });
   let viewer = null;
 
   const percent = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)} %`;
@@ -84,10 +90,10 @@
       ? data.overlays.filter((overlay) => !state.overlaysHidden.has(overlay.name))
       : [];
     const overlays = shown
-      .map(({ name, color, curves: byMetric }, index) => ({
+      .map(({ name, color, dash, curves: byMetric }) => ({
         label: name,
         color,
-        dash: ["6 4", "7 3 2 3", "2 3"][index % 3],
+        dash,
         points: byMetric[metric().key].map(([x, y]) => ({ x, y })),
       }))
       .filter((overlay) => overlay.points.length);
@@ -254,6 +260,7 @@
       htmlElement("td", { textContent: codec.label }, row);
       htmlElement("td", { textContent: codec.note || "no description" }, row);
     }
+    for (const note of data.notes) htmlElement("p", { textContent: note }, byId("run-notes"));
     if (!data.errors.length) return;
     const details = htmlElement("details", {}, byId("errors"));
     htmlElement("summary", { textContent: `${data.errors.length} failed rows` }, details);
@@ -276,9 +283,7 @@
   buildToggles(byId("codec-toggles"), data.codecs, state.hidden);
   if (data.overlays.length) {
     byId("overlay-block").hidden = false;
-    const entries = data.overlays.map((overlay, index) => ({
-      ...overlay, label: overlay.name, dash: ["6 4", "7 3 2 3", "2 3"][index % 3],
-    }));
+    const entries = data.overlays.map((overlay) => ({ ...overlay, label: overlay.name }));
     buildToggles(byId("overlay-toggles"), entries, state.overlaysHidden);
   }
   buildHeadline();

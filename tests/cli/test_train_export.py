@@ -98,27 +98,27 @@ def test_train_refuses_wrong_usage(invoke, calls, recipe, args):
 
 def test_export_passes_checkpoint_and_calibration(invoke, calls, recipe, tmp_path):
     out = tmp_path / "out.safetensors"
-    result = invoke("export", recipe, out, "--provenance", "mine", "--calibrate", tmp_path)
+    options = ["--provenance", "mine", "--calibrate", tmp_path, "--max-pictures", "3"]
+    result = invoke("export", recipe, out, *options)
     assert result.exit_code == 0, result.output
-    assert calls == [
-        ("iter_pictures", ([tmp_path],), {}),
-        (
-            "export",
-            (recipe, out),
-            {"pictures": "iter_pictures", "provenance": "mine", "licence": "MIT", "name": None},
-        ),
-    ]
-    assert "bits measured: 5" in result.stderr
+    (_, read, _), (_, exported, given) = calls
+    assert read == ([tmp_path],)
+    assert exported == (recipe, out)
+    assert "".join(given.pop("pictures")) == "iter_pictures"[:3]
+    assert given == {"provenance": "mine", "licence": "MIT", "name": None}
+    assert "bits_measured: 5" in result.stderr
+
+
+def test_export_overwrites_only_by_force(invoke, calls, recipe, tmp_path):
+    out = tmp_path / "out.safetensors"
+    out.write_bytes(b"old")
     assert invoke("export", recipe, out, "--provenance", "mine").exit_code == 1
-    forced = ["--provenance", "mine", "--licence", "CC0", "--name", "beta-tiny-1", "-f", "--json"]
-    result = invoke("export", recipe, out, *forced)
-    assert json.loads(result.stdout)["bytes"] == len(b"weights")
-    assert calls[-1][2] == {
-        "pictures": (),
-        "provenance": "mine",
-        "licence": "CC0",
-        "name": "beta-tiny-1",
-    }
+    assert (calls, out.read_bytes()) == ([], b"old")
+    options = ["--provenance", "mine", "--licence", "CC0", "--id", "beta-tiny-1", "-f", "--json"]
+    result = invoke("export", recipe, out, *options)
+    assert json.loads(result.stdout) == {"weights": str(out), "bits_measured": 5.0}
+    given = {"pictures": (), "provenance": "mine", "licence": "CC0", "name": "beta-tiny-1"}
+    assert calls == [("export", (recipe, out), given)]
 
 
 def test_export_wants_provenance_and_a_safetensors_name(invoke, calls, recipe, tmp_path):

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, other codecs, runner, curves, reports."""

@@ -1,0 +1,221 @@
+"""A benchmark from plan to folder: rows, record, tables, plots, report and exports."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgcodec.datasets.images import open_dataset
+from imgcodec.datasets.manifest import data_root
+from imgcodec.eval.anchors.base import get_codec
+from imgcodec.eval.bdtable import BdEntry
+from imgcodec.eval.exports import export_codec_compare, export_compressai, load_overlay
+from imgcodec.eval.metrics.base import MetricOptions, create_metrics
+from imgcodec.eval.results import ResultsError, RunInfo, read_rows, summarise
+from imgcodec.eval.runner import BenchPlan, Progress, num_processors, run_bench
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEFAULT_CODECS = ("imgcodec-beta", "jpeg", "webp", "avif")
+EXPORTS = {"compressai": export_compressai, "codec-compare": export_codec_compare}
+ROWS_FILE, INFO_FILE = "rows.csv", "run.json"
+_PACKAGES = ("imgcodec", "torch", "numpy", "pillow", "pytorch-msssim", "lpips", "ssimulacra2")
+
+
+def metric_options(device: str, weights_dir: Path | None, root: Path | None) -> MetricOptions:
+    """Return where metrics run and look for weights, the data root resolved."""
+    return MetricOptions(device=device, weights_dir=weights_dir, data_root=data_root(root))
+
+
+def default_metrics(options: MetricOptions) -> tuple[tuple[str, ...], str]:
+    """Return the metrics of a run that names none, and a note on LPIPS for the user.
+
+    LPIPS takes the AlexNet backbone, as papers do, where its weights are on this machine; else
+    SqueezeNet where those are; else it is left out. Nothing is downloaded.
+    """
+    from imgcodec.eval.metrics.backbones import find_local
+
+    names = ("psnr", "ssim", "ms-ssim")
+    if find_local("alex", options):
+        return (*names, "lpips-alex"), ""
+    if find_local("squeeze", options):
+        note = "LPIPS with the SqueezeNet backbone: no AlexNet weights here (--metrics lpips-alex)"
+        return (*names, "lpips-squeeze"), note
+    return names, (
+        "no LPIPS: no backbone weights here; --metrics psnr,ssim,ms-ssim,lpips-alex downloads "
+        "them, --weights-dir names a folder that has them"
+    )
+
+
+def run_info(plan: BenchPlan, jobs: int) -> RunInfo:
+    """Return the record of a run, made before it starts.
+
+    Raises:
+        CodecError: a codec or metric cannot work here.
+    """
+    codecs = [get_codec(name) for name in plan.codecs]
+    versions = {name: _version(name) for name in _PACKAGES}
+    return RunInfo(
+        options={
+            "dataset": plan.dataset,
+            "codecs": list(plan.codecs),
+            "metrics": list(plan.metrics),
+            "reps": plan.reps,
+            "num_images": plan.num_images,
+            "num_settings": plan.num_settings,
+        },
+        codecs={codec.name: codec.describe_codec() for codec in codecs},
+        metrics=[metric.describe() for metric in create_metrics(plan.metrics, plan.metric_options)],
+        machine={
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "processors": num_processors(),
+            "workers": jobs,
+            "versions": {name: version for name, version in versions.items() if version},
+        },
+    )
+
+
+def run(
+    plan: BenchPlan,
+    folder: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    jobs: int = 1,
+    progress: Callable[[Progress], None] | None = None,
+) -> tuple[pd.DataFrame, RunInfo, int]:
+    """Measure a plan into a folder and return (rows table, record, number of failed rows).
+
+    Args:
+        plan: what to measure.
+        folder: gets `rows.csv` and `run.json`.
+        resume: continue the run that is there; a new run where there is none.
+        force: throw away the run that is there.
+        jobs: worker processes.
+        progress: called after every row.
+
+    Raises:
+        ResultsError: a run is there and neither `resume` nor `force` is given, or its options
+            differ.
+        CodecError: dataset, codec or metric cannot be had.
+    """
+    rows_path, info_path = folder / ROWS_FILE, folder / INFO_FILE
+    info = run_info(plan, jobs)
+    if rows_path.exists() and not (resume or force):
+        raise ResultsError(f"{rows_path} exists: continue it with --resume, or use --force")
+    if resume and info_path.exists():
+        RunInfo.load(info_path).require_same_options(info)
+    folder.mkdir(parents=True, exist_ok=True)
+    info.save(info_path)
+    errors = run_bench(plan, rows_path, resume=resume, jobs=jobs, progress=progress)
+    return read_rows(rows_path), info, errors
+
+
+def image_files(plan: BenchPlan) -> dict[str, Path]:
+    """Return image name to file for the images of a plan that are files."""
+    dataset = open_dataset(plan.dataset, plan.data_root)
+    paths = {name: dataset.path(index) for index, name in enumerate(dataset.image_names)}
+    return {name: path for name, path in paths.items() if path is not None}
+
+
+def load_overlays(paths: Sequence[Path], plan: BenchPlan) -> dict[str, list[dict[str, float]]]:
+    """Return the published curves of all files that fit a plan.
+
+    Published LPIPS is that of the AlexNet backbone: it is left out where the run has another one.
+
+    Raises:
+        ResultsError: a file is missing or holds no curves.
+    """
+    curves: dict[str, list[dict[str, float]]] = {}
+    for path in paths:
+        curves.update(load_overlay(path, plan.dataset))
+    if {"lpips", "lpips-alex"} & set(plan.metrics):
+        return curves
+    return {
+        name: [{key: value for key, value in point.items() if key != "lpips"} for point in points]
+        for name, points in curves.items()
+    }
+
+
+def write_exports(
+    names: Sequence[str], frame: pd.DataFrame, info: RunInfo, folder: Path
+) -> list[Path]:
+    """Write the rows in the schemas of others, each into its own subfolder."""
+    return [path for name in names for path in EXPORTS[name](frame, info.codecs, folder / name)]
+
+
+def summary_table(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Return header and cells of the mean results per codec and setting."""
+    columns: Mapping[str, tuple[str, str]] = {
+        "bpp": ("bpp", ".4f"),
+        "psnr": ("PSNR", ".2f"),
+        "psnr_of_mean_mse": ("(of mean MSE)", ".2f"),
+        "ssim": ("SSIM", ".4f"),
+        "ms_ssim": ("MS-SSIM", ".4f"),
+        "lpips": ("LPIPS", ".4f"),
+        "ssimulacra2": ("SSIMULACRA2", ".1f"),
+        "encode_mp_s": ("enc MP/s", ".2f"),
+        "decode_mp_s": ("dec MP/s", ".2f"),
+        "images": ("images", "d"),
+    }
+    table = summarise(frame)
+    shown = {key: value for key, value in columns.items() if table[key].notna().any()}
+    header = ["codec", "setting", *(label for label, _ in shown.values())]
+    rows = []
+    for record in table.to_dict("records"):
+        cells = [_cell(record[key], style) for key, (_, style) in shown.items()]
+        rows.append([str(record["codec"]), str(record["setting"]), *cells])
+    return header, rows
+
+
+def bd_cells(entries: Sequence[BdEntry]) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return header, cells and footnotes of BD-rates: one line per codec and metric."""
+    header = ["codec", "metric", "BD-rate", "per image", "images", "over", "overlap"]
+    rows, notes = [], []
+    for entry in entries:
+        percent = f"{entry.percent:+.2f} %" if not entry.refused else "refused"
+        per_image = "" if math.isnan(entry.mean_per_image) else f"{entry.mean_per_image:+.2f} %"
+        interval = "" if entry.refused else f"{entry.low:.4g} to {entry.high:.4g}"
+        overlap = "" if entry.refused else f"{100 * entry.overlap:.0f} %"
+        rows.append(
+            [entry.codec, entry.metric, percent, per_image, str(entry.images), interval, overlap]
+        )
+        if entry.refused:
+            notes.append(f"{entry.codec}, {entry.metric}: {entry.refused}")
+    return header, rows, notes
+
+
+def as_json(frame: pd.DataFrame, entries: Sequence[BdEntry]) -> dict[str, Any]:
+    """Return summary and BD-rates as JSON values; what is not a number is null."""
+    summary = summarise(frame).to_dict("records")
+    return {
+        "summary": [
+            {str(key): _json_value(value) for key, value in row.items()} for row in summary
+        ],
+        "bd_rates": [
+            {key: _json_value(value) for key, value in dataclasses.asdict(entry).items()}
+            for entry in entries
+        ],
+    }
+
+
+def _json_value(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _cell(value: Any, style: str) -> str:
+    return "" if isinstance(value, float) and math.isnan(value) else format(value, style)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,126 @@
+"""The beta model: one loop for both sides, and rows that depend on integers alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from imgcodec.codec.errors import UnknownModelError
+from imgcodec.codec.models.base import drive
+from imgcodec.codec.models.beta import BetaConfig, BetaModel, pass_masks, rounding_thresholds
+from imgcodec.codec.models.registry import build_model
+from imgcodec.codec.models.weights import find_model, find_model_of_stream, load_model
+from imgcodec.codec.training.validation import default_tables
+
+
+@pytest.mark.parametrize("num_passes", [2, 4])
+def test_passes_partition_channels_and_positions(num_passes):
+    masks = pass_masks(num_passes, 20)
+    assert (masks.sum(dim=0) == 1).all()
+    # Every pass codes an equal share of the channels at every position of the cell.
+    assert (masks.sum(dim=1) == 20 // num_passes).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(8, 8), (5, 3), (1, 1), (1, 9)])
+def test_decoder_follows_the_encoder(tiny, shape):
+    model = tiny.model
+    torch.manual_seed(0)
+    y = torch.randn(1, model.latent_channels, *shape)
+    sent, rows = [], []
+
+    def encode(request):
+        sent.append(request.q)
+        rows.append(request.indexes)
+        assert request.q.shape == request.indexes.shape == request.positions.shape
+        assert request.positions.min() >= 0
+        assert request.positions.max() < shape[0] * shape[1]
+        return request.q
+
+    y_hat = drive(model.passes(shape, 50, y), encode)
+    assert sum(q.size for q in sent[1:]) == y.numel()
+    queue = list(zip(sent, rows, strict=True))
+
+    def decode(request):
+        q, indexes = queue.pop(0)
+        assert request.q is None
+        np.testing.assert_array_equal(request.indexes, indexes)
+        return q
+
+    assert torch.equal(drive(model.passes(shape, 50), decode), y_hat)
+    assert y_hat.shape == y.shape
+
+
+@torch.no_grad()
+def test_exact_rows_agree_with_the_training_twin(tiny):
+    model = tiny.model
+    torch.manual_seed(1)
+    weights = model._weights(37)
+    z = torch.randint(-3, 4, (model.cfg.hyper_channels, 2, 2)).double()
+    seen = torch.rand(model.latent_channels, 8, 8).double().mul(8).floor() / 8
+    twin = model.exact["features"](z[None], weights[None])
+    exact = model.exact["features"].exact(z, weights)
+    assert torch.allclose(twin[0], exact, atol=0.05)
+    net = model.exact["rows"][2]
+    assert torch.allclose(net(twin, seen[None])[0], net.exact(exact, seen), atol=0.05)
+
+
+@torch.no_grad()
+def test_levels_are_dyadic_and_monotone(tiny):
+    positions = torch.arange(tiny.model.cfg.num_anchors).double()
+    levels = []
+    for quality in range(1, 101):
+        weights = tiny.model._weights(quality)
+        assert torch.equal(weights * 64, torch.round(weights * 64))
+        assert float(weights.sum()) == 1.0
+        levels.append(float(weights @ positions))
+    assert levels[0] == 0.0
+    assert levels[-1] == tiny.model.cfg.num_anchors - 1
+    assert (np.diff(levels) > 0).all()
+
+
+def test_klt_start_is_a_linear_codec():
+    torch.manual_seed(0)
+    model = BetaModel(BetaConfig(latent_channels=768, exact_width=8, context_width=8))
+    basis = torch.linalg.qr(torch.randn(768, 768))[0]
+    model.init_from_klt(torch.randn(768) * 0.1, basis, torch.ones(768))
+    x = torch.rand(1, 3, 32, 48)
+    with torch.no_grad():
+        weights = torch.zeros(1, 8)
+        weights[0, 3] = 1.0
+        back = model._synthesise(model._analyse(x, weights), weights)
+    assert torch.allclose(back, x, atol=1e-4)
+
+
+def test_rounding_thresholds_grow_with_the_extra_bits():
+    tables = default_tables()
+    thresholds = rounding_thresholds(tables.bits(), tables.half_widths, 1.0)
+    plain = rounding_thresholds(tables.bits(), tables.half_widths, 0.0)
+    assert (plain == 0.5).all()
+    assert (thresholds >= 0.5).all()
+    assert (thresholds < 1.0).all()
+    assert (np.diff(thresholds[:40, 0]) <= 1e-6).all()  # wider rows, smaller dead zones
+
+
+def test_unknown_names_say_what_is_known(tiny_weights):
+    with pytest.raises(ValueError, match="known: beta"):
+        build_model("gamma", {})
+    with pytest.raises(ValueError, match="latent_channels"):
+        build_model("beta", {"latent_chanels": 3})
+    with pytest.raises(UnknownModelError, match="nosuch"):
+        find_model("nosuch")
+    with pytest.raises(UnknownModelError, match="00000000"):
+        find_model_of_stream(bytes(4))
+
+
+def test_damaged_weights_are_refused(tiny_weights, tmp_path):
+    data = bytearray(tiny_weights.read_bytes())
+    data[-100] ^= 1
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(data)
+    with pytest.raises(UnknownModelError, match="hash"):
+        load_model(find_model(damaged))
+    damaged.write_bytes(b"not weights at all")
+    with pytest.raises(UnknownModelError, match="cannot read"):
+        find_model(damaged)

@@ -1,0 +1,108 @@
+"""Exact layers: sums that cannot round, whatever their order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from imgcodec.codec.nets.exact import (
+    ACTIVATION_BITS,
+    BIAS_BITS,
+    WEIGHT_BITS,
+    ExactDepthwise,
+    ExactPointwise,
+    activate_exact,
+    compand,
+    on_grid,
+    snap_,
+)
+
+
+def _integers(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 16 << ACTIVATION_BITS, shape, generator=generator).double() / (
+        1 << ACTIVATION_BITS
+    )
+
+
+def _snapped(layer: nn.Module) -> nn.Module:
+    layer.double().requires_grad_(False)
+    snap_(layer)
+    return layer
+
+
+def test_pointwise_equals_python_integers():
+    torch.manual_seed(0)
+    layer = _snapped(ExactPointwise(40, 7))
+    x = _integers((40, 3, 5), 1)
+    weight = (layer.weight[:, :, 0, 0].numpy() * 2**WEIGHT_BITS).astype(np.int64).astype(object)
+    bias = (layer.bias.numpy() * 2**BIAS_BITS).astype(np.int64).astype(object)
+    pixels = (x.reshape(40, -1).numpy() * 2**ACTIVATION_BITS).astype(np.int64).astype(object)
+    expected = weight @ pixels + bias[:, None]
+    got = layer.exact(x).reshape(7, -1).numpy() * 2**BIAS_BITS
+    assert (got.astype(np.int64).astype(object) == expected).all()
+    assert (got == np.round(got)).all()
+
+
+def test_depthwise_equals_python_integers():
+    torch.manual_seed(0)
+    layer = _snapped(ExactDepthwise(3))
+    x = _integers((3, 4, 5), 2)
+    got = layer.exact(x).numpy() * 2**BIAS_BITS
+    padded = np.pad((x.numpy() * 2**ACTIVATION_BITS).astype(np.int64), ((0, 0), (1, 1), (1, 1)))
+    weight = (layer.weight[:, 0].numpy() * 2**WEIGHT_BITS).astype(np.int64)
+    bias = (layer.bias.numpy() * 2**BIAS_BITS).astype(np.int64)
+    for c, i, j in np.ndindex(3, 4, 5):
+        window = padded[c, i : i + 3, j : j + 3]
+        assert got[c, i, j] == int((window * weight[c]).sum()) + int(bias[c])
+
+
+def test_order_of_channels_changes_no_bit():
+    torch.manual_seed(1)
+    layer = _snapped(ExactPointwise(96, 32))
+    x = _integers((96, 6, 6), 3)
+    order = torch.randperm(96)
+    permuted = ExactPointwise(96, 32).double().requires_grad_(False)
+    permuted.weight.data = layer.weight[:, order].clone()
+    permuted.bias.data = layer.bias.clone()
+    assert torch.equal(layer.exact(x), permuted.exact(x[order]))
+
+
+def test_forward_is_the_float_twin_of_exact():
+    torch.manual_seed(2)
+    for layer in (ExactPointwise(8, 8), ExactDepthwise(8)):
+        _snapped(layer)
+        x = _integers((8, 4, 4), 4)
+        assert torch.allclose(layer(x[None])[0], layer.exact(x), atol=1e-9)
+
+
+def test_activation_lies_on_its_grid_and_in_range():
+    x = torch.tensor([-1.0, 0.001, 0.002, 3.14159, 99.0], dtype=torch.float64)
+    y = activate_exact(x) * 2**ACTIVATION_BITS
+    assert y.tolist() == [0, 0, 1, 804, 16 * 256 - 1]
+
+
+def test_compand_is_monotone_and_dyadic():
+    q = torch.arange(-70, 71).double()
+    squeezed = compand(q)
+    assert torch.equal(squeezed * 32, torch.round(squeezed * 32))
+    assert torch.equal(squeezed, squeezed.flip(0))
+    assert (squeezed[70:].diff() >= 0).all()
+
+
+def test_snapping_twice_changes_nothing():
+    torch.manual_seed(3)
+    layer = _snapped(ExactPointwise(16, 16))
+    before = layer.weight.clone()
+    snap_(layer)
+    assert torch.equal(before, layer.weight)
+    assert torch.equal(on_grid(before, WEIGHT_BITS), before)
+
+
+def test_too_large_sums_are_refused():
+    layer = ExactPointwise(2**10, 1)
+    layer.weight.data.fill_(7.9)
+    with pytest.raises(ValueError, match="53 bits"):
+        snap_(layer)

@@ -1,0 +1,85 @@
+"""Tiles leave no seam and bound the memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import imgcodec
+from imgcodec.codec.tiling import Tile, analyse_tile, synthesise, tile_grid
+from tests.codec.conftest import smooth_pictures
+
+MEMORY_SCRIPT = """
+import resource, sys
+import numpy as np
+import imgcodec
+rows, columns = np.mgrid[0:4000, 0:6000].astype(np.float32)
+pixels = np.stack([rows / 16, columns / 24, 128 + 90 * np.sin(rows / 40)], -1).astype(np.uint8)
+del rows, columns
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+back = imgcodec.decode(imgcodec.encode(pixels, quality=30))
+assert back.size == (6000, 4000)
+error = np.abs(np.asarray(back)[::7, ::7].astype(int) - pixels[::7, ::7]).mean()
+assert error < 4, error
+print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_grid_covers_the_padded_picture_once():
+    tiles = tile_grid(1000, 530, 256, 16)
+    covered = np.zeros((1008, 544), int)
+    for tile in tiles:
+        covered[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width] += 1
+    assert (covered == 1).all()
+
+
+@torch.inference_mode()
+def test_analysis_of_tiles_equals_analysis_of_the_whole(shipped):
+    picture = smooth_pictures(1, side=560)[0][:, :430]
+    whole = analyse_tile(shipped.model, picture, Tile(0, 0, 560, 432), 60)
+    for tile in tile_grid(560, 430, 256, 16):
+        part = analyse_tile(shipped.model, picture, tile, 60)
+        top, left = tile.top // 16, tile.left // 16
+        same = whole[:, :, top : top + part.shape[2], left : left + part.shape[3]]
+        assert torch.allclose(part, same, atol=1e-3)
+
+
+@torch.inference_mode()
+def test_synthesis_of_tiles_equals_synthesis_of_the_whole(shipped):
+    torch.manual_seed(0)
+    y_hat = torch.randn(1, shipped.model.latent_channels, 36, 40) * 0.3
+    (_, whole), *rest = list(synthesise(shipped.model, y_hat, 60, 570, 640, 1024))
+    assert not rest
+    for tile, part in synthesise(shipped.model, y_hat, 60, 570, 640, 256):
+        rows, columns = part.shape[:2]
+        same = whole[tile.top : tile.top + rows, tile.left : tile.left + columns]
+        assert np.abs(part.astype(int) - same).max() <= 1
+
+
+def test_tiled_files_cost_and_look_the_same():
+    picture = smooth_pictures(4, side=640)[3]
+    results = {}
+    for tile_px in (256, 1024):
+        data = imgcodec.encode(picture, quality=60, tile_px=tile_px)
+        back = np.asarray(imgcodec.decode(data)).astype(float)
+        results[tile_px] = len(data), np.abs(back - picture)
+    # No seam: errors along the borders of tiles are like those elsewhere.
+    error = results[256][1].mean(axis=(1, 2))
+    border = np.concatenate([error[254:258], error[510:514]]).mean()
+    assert border < 1.25 * error.mean() + 0.1
+    assert results[256][1].mean() < 1.05 * results[1024][1].mean() + 0.05
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
+def test_24_megapixels_stay_below_2_gib():
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY_SCRIPT],
+        capture_output=True, text=True, check=False, timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    _, peak_kib = map(int, done.stdout.split())
+    assert peak_kib < 2 * 1024 * 1024

@@ -1,0 +1,152 @@
+"""Training: it learns, resumes with the same loss, survives bad gradients."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from imgcodec.codec.models.registry import build_model
+from imgcodec.codec.training.bank import CropBank
+from imgcodec.codec.training.checkpoint import load_initial_weights
+from imgcodec.codec.training.loop import train
+from imgcodec.codec.training.optim import build_optimisers, orthogonalise
+from tests.codec.conftest import smooth_pictures
+
+
+def _with(recipe, **changes):
+    return replace(recipe, train=replace(recipe.train, **changes))
+
+
+def _quiet(_: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return smooth_pictures(20)
+
+
+def _losses(folder):
+    with (folder / "log.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def test_training_lowers_the_loss(tiny_recipe, pictures, tmp_path):
+    lines = []
+    recipe = _with(tiny_recipe, steps=120, lr=3e-3)
+    weights = train(recipe, pictures, tmp_path, report=lines.append)
+    losses = _losses(tmp_path)
+    assert losses[-1] < 0.97 * losses[0]
+    assert weights == tmp_path / "ema.safetensors"
+    assert any(line.startswith("validation") for line in lines)
+    assert list((tmp_path / "samples").glob("*.png"))
+    with safe_open(weights, "numpy") as file:
+        assert '"latent_channels": 24' in file.metadata()["recipe"]
+
+
+def test_resumed_run_equals_one_that_was_never_stopped(tiny_recipe, pictures, tmp_path):
+    straight = train(_with(tiny_recipe, steps=8), pictures, tmp_path / "a", report=_quiet)
+    stopped = _with(tiny_recipe, steps=8)
+    _stop_after(4, stopped, pictures, tmp_path / "b")
+    resumed = train(stopped, pictures, tmp_path / "b", resume=True, report=_quiet)
+    with safe_open(straight, "numpy") as a, safe_open(resumed, "numpy") as b:
+        for name in a.keys():  # noqa: SIM118
+            np.testing.assert_array_equal(a.get_tensor(name), b.get_tensor(name), err_msg=name)
+
+
+def _stop_after(steps, recipe, pictures, folder):
+    """Run as a process does that receives SIGTERM in the middle: it saves and returns."""
+    from imgcodec.codec.training import loop
+
+    original = loop._Trainer._step
+
+    def step(self, progress):
+        values = original(self, progress)
+        self.stopped = self.state.step >= steps
+        return values
+
+    loop._Trainer._step = step
+    try:
+        train(recipe, pictures, folder, report=_quiet)
+    finally:
+        loop._Trainer._step = original
+
+
+def test_resume_without_a_checkpoint_says_so(tiny_recipe, pictures, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        train(tiny_recipe, pictures, tmp_path, resume=True, report=_quiet)
+
+
+def test_steps_without_finite_gradient_are_skipped_and_reported(
+    tiny_recipe, pictures, tmp_path, monkeypatch
+):
+    from imgcodec.codec.models.beta import BetaModel
+
+    original, calls = BetaModel.forward, []
+
+    def forward(self, x, level):
+        calls.append(1)
+        x_hat, bits_y, bits_z = original(self, x, level)
+        return (x_hat * float("nan") if len(calls) == 2 else x_hat), bits_y, bits_z
+
+    monkeypatch.setattr(BetaModel, "forward", forward)
+    lines = []
+    weights = train(_with(tiny_recipe, steps=5), pictures, tmp_path, report=lines.append)
+    assert any("step 1" in line and "skipped" in line for line in lines)
+    with safe_open(weights, "pt") as file:
+        assert all(torch.isfinite(file.get_tensor(name)).all() for name in file.keys())  # noqa: SIM118
+
+
+def test_warm_start_takes_averaged_and_shipped_weights(tiny_weights, tiny_recipe, pictures, tmp_path):
+    averaged = tiny_weights.parent / "ema.safetensors"
+    models = []
+    for source in (averaged, tiny_weights):
+        model = build_model(tiny_recipe.family, tiny_recipe.model)
+        load_initial_weights(model, source)
+        models.append(model.state_dict())
+    for name, tensor in models[0].items():
+        assert torch.allclose(tensor, models[1][name], atol=2e-3), name
+    train(_with(tiny_recipe, steps=2), pictures, tmp_path, init=tiny_weights, report=_quiet)
+
+
+def test_warm_start_from_another_size_is_refused(tiny_weights):
+    model = build_model("beta", {})
+    with pytest.raises(ValueError, match="is"):
+        load_initial_weights(model, tiny_weights)
+
+
+def test_orthogonalise_evens_out_singular_values():
+    torch.manual_seed(0)
+    for rows, columns in ((16, 40), (40, 16), (64, 64)):
+        for decay in (0.0, 1.0):
+            u, s, v = torch.linalg.svd(torch.randn(30, rows, columns), full_matrices=False)
+            s = torch.arange(1, s.shape[1] + 1) ** -decay
+            values = torch.linalg.svdvals(orthogonalise(u * s @ v).float())
+            assert values.max() < 1.8
+            assert values.min() > 0.3
+
+
+def test_every_parameter_has_one_optimiser(tiny_recipe):
+    model = build_model(tiny_recipe.family, tiny_recipe.model)
+    held = [
+        id(p) for o in build_optimisers(model, 1e-3) for g in o.param_groups for p in g["params"]
+    ]
+    assert sorted(held) == sorted(id(p) for p in model.parameters())
+
+
+def test_bank_samples_crops_of_its_pictures():
+    import random
+
+    flat = [np.full((80, 90, 3), value, np.uint8) for value in (0, 255)]
+    bank = CropBank([*flat, np.zeros((20, 200, 3), np.uint8)], 64, torch.device("cpu"))
+    assert len(bank.pictures) == 2
+    crops = bank.sample(40, random.Random(0), 0.5, 0.5)
+    assert crops.shape == (40, 3, 64, 64)
+    assert {round(float(c.mean()), 3) for c in crops} == {0.0, 1.0}
+    with pytest.raises(ValueError, match="no picture"):
+        CropBank([], 64, torch.device("cpu"))

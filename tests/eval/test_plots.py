@@ -1,0 +1,98 @@
+"""Plots: the files there are, the curves in them, and the codecs' looks."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("matplotlib", reason="plots need matplotlib (extra eval)")
+
+from imgcodec.eval.curves import METRICS, codec_curve, overlay_curve, usable_rows
+from imgcodec.eval.plots import rd_plot, write_plots
+from imgcodec.eval.style import codec_order, codec_style, overlay_order
+
+PUBLISHED = {"vtm": [{"bpp": 0.5, "psnr": 30.0, "ms-ssim": 0.9}, {"bpp": 1.0, "psnr": 34.0}]}
+
+
+def test_writes_one_svg_and_png_for_each_metric_with_values(small_run: Any, tmp_path: Path) -> None:
+    written = write_plots(small_run.rows, tmp_path / "plots", PUBLISHED)
+    names = {path.name for path in written}
+    assert names == {f"rd_{m}{s}" for m in ("psnr", "ms_ssim", "lpips") for s in (".svg", ".png")}
+    for path in written:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                assert image.width > 1000 and np.asarray(image.convert("L")).std() > 5
+        else:
+            assert ET.parse(path).getroot().tag.endswith("svg")
+
+
+def test_plot_shows_every_codec_in_its_colour_and_the_published_curve(
+    small_run: Any, tmp_path: Path
+) -> None:
+    text = rd_plot(small_run.rows, "psnr", tmp_path / "a.svg", PUBLISHED).read_text()
+    for codec in small_run.codecs:
+        assert f"stroke: {codec_style(codec.name).color}" in text
+    assert "vtm (published)" in text
+
+
+def test_many_published_curves_are_drawn_but_few_are_named(small_run: Any, tmp_path: Path) -> None:
+    many = {f"paper{index}": PUBLISHED["vtm"] for index in range(20)} | PUBLISHED
+    text = rd_plot(small_run.rows, "psnr", tmp_path / "a.svg", many).read_text()
+    assert "vtm (published)" in text and "15 more (published)" in text
+    assert "paper19 (published)" not in text
+
+
+def test_svg_is_the_same_every_time(small_run: Any, tmp_path: Path) -> None:
+    first = rd_plot(small_run.rows, "psnr", tmp_path / "a.svg").read_bytes()
+    assert rd_plot(small_run.rows, "psnr", tmp_path / "b.svg").read_bytes() == first
+
+
+def test_metric_without_values_is_refused_by_name(small_run: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="ssimulacra2"):
+        rd_plot(small_run.rows, "ssimulacra2", tmp_path / "a.svg")
+    with pytest.raises(ValueError, match="use one of psnr"):
+        rd_plot(small_run.rows, "beauty", tmp_path / "a.svg")
+
+
+def test_curve_is_the_mean_over_images_by_rising_rate(small_run: Any) -> None:
+    rows = usable_rows(small_run.rows)
+    curve = codec_curve(rows, "jpeg", "psnr")
+    part = rows[(rows["codec"] == "jpeg") & (rows["setting"] == curve[0].setting)]
+    assert curve[0].setting == "q=10" and curve[0].num_images == 2
+    assert curve[0].value == pytest.approx(part["psnr"].mean())
+    assert curve[0].bytes == pytest.approx(part["bytes"].mean())
+    assert [point.bpp for point in curve] == sorted(point.bpp for point in curve)
+
+
+def test_setting_that_lacks_an_image_is_left_out(small_run: Any) -> None:
+    rows = usable_rows(small_run.rows)
+    gone = (rows["codec"] == "jpeg") & (rows["setting"] == "q=50") & (rows["image"] == "lake")
+    settings = {point.setting for point in codec_curve(rows[~gone], "jpeg", "psnr")}
+    assert settings == {"q=10", "q=25", "q=75", "q=90"}
+
+
+def test_published_similarity_is_put_into_decibels() -> None:
+    assert overlay_curve(PUBLISHED["vtm"], "ms_ssim_db") == [(0.5, pytest.approx(10.0))]
+    assert overlay_curve(PUBLISHED["vtm"], "psnr") == [(0.5, 30.0), (1.0, 34.0)]
+    assert overlay_curve(PUBLISHED["vtm"], "lpips") == []
+
+
+def test_looks_depend_on_the_name_alone_and_variants_share_the_colour() -> None:
+    assert codec_style("jpeg-420").color == codec_style("jpeg").color
+    assert codec_style("jpeg-420").dash and not codec_style("jpeg").dash
+    assert codec_style("jpeg2000").color != codec_style("jpeg").color
+    assert codec_style("imgcodec-beta").is_own and not codec_style("avif").is_own
+    assert codec_style("imgcodec-hier").color != codec_style("imgcodec-beta").color
+    assert codec_style("imgcodec:runs/x/net.safetensors").label == "net"
+    assert codec_style("unheard-of") == codec_style("unheard-of")
+    assert overlay_order(["x", "vtm18.0", "y", "bpg444"]) == ["vtm18.0", "bpg444", "x", "y"]
+    assert codec_order(["jpeg", "imgcodec-beta", "avif"]) == ["imgcodec-beta", "jpeg", "avif"]
+
+
+def test_every_metric_says_which_way_is_better() -> None:
+    assert {name for name, metric in METRICS.items() if not metric.is_better_up} == {"lpips"}
