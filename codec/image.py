@@ -83,7 +83,9 @@ def read_picture(source: str | os.PathLike | Image.Image | NDArray | bytes | Bin
 
 def to_pil(picture: Picture) -> Image.Image:
     """Return the picture as L, LA, RGB or RGBA with metadata in `info` (icc_profile, exif, xmp)."""
-    pixels = picture.pixels[..., 0] if picture.is_gray else picture.pixels
+    pixels = picture.pixels
+    if picture.is_gray:
+        pixels = ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(np.ascontiguousarray(picture.alpha)))

@@ -73,6 +73,8 @@ def train(
     """
     cfg = recipe.train
     world, rank, device = _setup_process()
+    if rank > 0:
+        report = _say_nothing
     out_dir.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(cfg.seed + rank)
     rng = random.Random(cfg.seed * 1000 + rank)
@@ -148,6 +150,7 @@ class _Trainer:
         self.ema, self.optimisers, self.bank, self.rng = ema, optimisers, bank, rng
         self.state, self.out_dir, self.report = state, out_dir, report
         self.stopped = False
+        self.num_processes = dist.get_world_size() if dist.is_initialized() else 1
         self.started = time.monotonic() - state.elapsed_s
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.averages = list(ema.parameters())
@@ -164,8 +167,8 @@ class _Trainer:
             window.append(self._step(progress))
             now = time.monotonic()
             if is_main and (now - window_start > LOG_SECONDS or len(window) >= LOG_STEPS):
-                rate = (self.state.step - window_step) * self.cfg.batch_size / (now - window_start)
-                self._log(torch.stack(window).mean(dim=0), progress, rate)
+                crops = (self.state.step - window_step) * self.cfg.batch_size * self.num_processes
+                self._log(torch.stack(window).mean(dim=0), progress, crops / (now - window_start))
                 window, window_start, window_step = [], now, self.state.step
             if is_main and now > next_checkpoint:
                 self._save()
@@ -266,6 +269,10 @@ class _Trainer:
         save_grid(pairs, self.out_dir / "samples" / f"step-{self.state.step:07d}.png")
         # Validation does not count as training time.
         self.started += time.monotonic() - started
+
+
+def _say_nothing(_: str) -> None:
+    """Report of all processes but the first."""
 
 
 def _setup_process() -> tuple[int, int, torch.device]:

@@ -1,0 +1,83 @@
+"""The shipped model on Kodak photographs (needs IMGCODEC_DATA)."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import imgcodec
+
+DATA = os.environ.get("IMGCODEC_DATA")
+pytestmark = pytest.mark.skipif(not DATA, reason="IMGCODEC_DATA is not set")
+NAMES = ("kodim01.png", "kodim13.png", "kodim20.png")
+
+
+def _load(name: str) -> Image.Image:
+    return Image.open(Path(DATA) / "kodak" / name).convert("RGB")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rate_and_psnr_rise_strictly_and_bytes_match_the_estimate(name):
+    image = _load(name)
+    original = np.asarray(image, float)
+    previous = (0, 0.0)
+    for quality in (1, *range(5, 101, 5)):
+        data = imgcodec.encode(image, quality=quality)
+        back = np.asarray(imgcodec.decode(data), float)
+        psnr = 10 * np.log10(255**2 / np.mean((back - original) ** 2))
+        assert len(data) > previous[0], quality
+        assert psnr > previous[1], quality
+        previous = len(data), psnr
+        if quality % 25 == 0 or quality == 1:
+            estimate = imgcodec.inspect(data, verify=True).estimated_bytes
+            assert abs(len(data) - estimate) <= 0.01 * estimate + 48
+
+
+def test_rates_span_what_the_model_promises():
+    bpp = {}
+    for quality in (1, 100):
+        sizes = [len(imgcodec.encode(_load(name), quality=quality)) for name in NAMES]
+        bpp[quality] = 8 * np.mean(sizes) / (768 * 512)
+    assert bpp[1] < 0.25
+    assert bpp[100] > 1.3
+
+
+def test_fewer_bytes_than_jpeg_at_the_same_psnr():
+    """A floor far below the measured gain, so that only a broken model or table fails."""
+    import io
+
+    image = _load("kodim05.png")
+    original = np.asarray(image, float)
+
+    def psnr(back: Image.Image) -> float:
+        return 10 * np.log10(255**2 / np.mean((np.asarray(back, float) - original) ** 2))
+
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=50)
+    target = psnr(Image.open(buffer))
+    for quality in range(20, 100, 4):
+        data = imgcodec.encode(image, quality=quality)
+        if psnr(imgcodec.decode(data)) >= target:
+            break
+    assert len(data) < 0.75 * len(buffer.getvalue())
+
+
+def test_a_photograph_encodes_and_decodes_quickly():
+    """The target is 0.25 s each on two idle cores; a busy test machine gets four times that."""
+    image = _load("kodim08.png")
+    imgcodec.decode(imgcodec.encode(image))
+    times = {"encode": [], "decode": []}
+    for _ in range(5):
+        started = time.perf_counter()
+        data = imgcodec.encode(image)
+        middle = time.perf_counter()
+        imgcodec.decode(data)
+        times["encode"].append(middle - started)
+        times["decode"].append(time.perf_counter() - middle)
+    assert min(times["encode"]) < 1.0
+    assert min(times["decode"]) < 1.0

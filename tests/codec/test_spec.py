@@ -1,0 +1,118 @@
+"""A decoder of chapter 3 of SPEC.md in numpy, written from its text: same integers."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+import imgcodec
+from imgcodec.codec.coding import decode_latents
+from imgcodec.codec.container import read_stream
+from imgcodec.codec.entropy.coder import PassDecoder
+from tests.codec.conftest import smooth_pictures
+
+
+class SpecDecoder:
+    """Decodes the integers of a one-tile stream from the tensors of a weights file."""
+
+    def __init__(self, weights, tables) -> None:
+        units = {"int16": 2.0**-12, "int32": 2.0**-20}
+        with safe_open(weights, "numpy") as file:
+            self.sizes = json.loads(file.metadata()["model"])
+            self.sizes = {"num_passes": 4, "num_anchors": 8, **self.sizes}
+            self.t = {
+                name: file.get_tensor(name).astype(np.float64)
+                * units.get(file.get_tensor(name).dtype.name, 1.0)
+                for name in file.keys()  # noqa: SIM118
+            }
+        self.tables = tables
+
+    def level(self, tensor: np.ndarray, quality: int) -> np.ndarray:
+        p = (quality - 1) * (self.sizes["num_anchors"] - 1) * 64 // 99
+        a, s = p // 64, p % 64
+        upper = tensor[a + 1] if s else 0.0
+        return ((64 - s) * tensor[a] + s * upper) / 64
+
+    def pw(self, name: str, x: np.ndarray) -> np.ndarray:
+        w, b = self.t[f"{name}.weight"][:, :, 0, 0], self.t[f"{name}.bias"]
+        return np.einsum("oc,chw->ohw", w, x) + b[:, None, None]
+
+    def dw(self, name: str, x: np.ndarray) -> np.ndarray:
+        w, b = self.t[f"{name}.weight"][:, 0], self.t[f"{name}.bias"]
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+        h, v = x.shape[1:]
+        out = np.zeros_like(x) + b[:, None, None]
+        for i in (2, 1, 0):
+            for j in (2, 1, 0):
+                out += w[:, i, j, None, None] * padded[:, i : i + h, j : j + v]
+        return out
+
+    def integers(self, data: bytes) -> list[np.ndarray]:
+        stream = read_stream(data)
+        quality = stream.header.quality
+        h, w = -(-stream.header.height // 16), -(-stream.header.width // 16)
+        hp, wp = -(-h // 4) * 4, -(-w // 4) * 4
+        decoder = PassDecoder(self.tables, stream.segments[0][0])
+        k_max, m = self.sizes["num_passes"], self.sizes["latent_channels"]
+
+        rows = 8 * self.level(self.t["z_log_scale"], quality)
+        shape = (self.sizes["hyper_channels"], hp // 4, wp // 4)
+        z = decoder.decode(np.broadcast_to(index(rows)[:, None, None], shape))
+
+        e = "exact.features."
+        level = self.level(self.t[e + "level"], quality)
+        f = act(self.pw(e + "first", np.clip(z, -64, 64).astype(float)) + level[:, None, None])
+        f = act(self.dw(e + "depthwise", f))
+        f = shuffle(act(self.pw(e + "up1", f)))
+        f = shuffle(act(self.pw(e + "up2", f)))
+
+        base = self.level(self.t["y_log_scale"], quality)[:, None, None]
+        c, i, j = np.meshgrid(np.arange(m), np.arange(hp), np.arange(wp), indexing="ij")
+        phase = 2 * (i % 2) + (j % 2) if k_max == 4 else (i + j) % 2
+        v = np.zeros((m, hp, wp))
+        result = [z]
+        for k in range(1, k_max + 1):
+            p = f"exact.rows.{k - 1}."
+            cell = np.tile(self.t[p + "phase"], (1, hp // 2, wp // 2))
+            g = self.pw(p + "features", f) + cell
+            if k > 1:
+                g += self.pw(p + "decoded", v)
+            g = act(self.dw(p + "depthwise", act(g)))
+            g = self.pw(p + "out", act(self.pw(p + "mix", g)))
+            mask = ((c % k_max) ^ phase == k - 1) & (i < h) & (j < w)
+            q = decoder.decode(index(8 * (base + g))[mask])
+            a = np.abs(q).astype(float)
+            v[mask] = np.minimum(a, 2) / 2 + np.minimum(a, 8) / 8 + np.minimum(a, 32) / 32
+            result.append(q)
+        return result
+
+
+def act(x: np.ndarray) -> np.ndarray:
+    return np.clip(np.floor(x * 256 + 0.5) / 256, 0, 16 - 1 / 256)
+
+
+def index(row: np.ndarray) -> np.ndarray:
+    return np.clip(np.floor(row + 0.5), 0, 63).astype(np.int64)
+
+
+def shuffle(x: np.ndarray) -> np.ndarray:
+    channels, h, w = x.shape
+    x = x.reshape(channels // 4, 2, 2, h, w)
+    return x.transpose(0, 3, 1, 4, 2).reshape(channels // 4, 2 * h, 2 * w)
+
+
+@pytest.mark.parametrize("quality", [1, 50, 77, 100])
+def test_decoder_written_from_the_spec_finds_the_same_integers(tiny, tiny_weights, quality):
+    pixels = smooth_pictures(1)[0][:90, :110]
+    data = imgcodec.encode(pixels, model=tiny_weights, quality=quality)
+    expected = []
+    with torch.inference_mode():
+        decode_latents(tiny, read_stream(data), observe=lambda t, p, q: expected.append(q))
+    found = SpecDecoder(tiny_weights, tiny.tables).integers(data)
+    assert sum(int(np.abs(q).sum()) for q in expected) > 0
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
