@@ -125,9 +125,7 @@ def inspect(
 
 
 @torch.inference_mode()
-def _decode_everything(
-    loaded: LoadedModel, stream: Stream, with_heatmap: bool
-) -> dict[str, Any]:
+def _decode_everything(loaded: LoadedModel, stream: Stream, with_heatmap: bool) -> dict[str, Any]:
     header, stride = stream.header, loaded.model.stride_px
     digest = hashlib.sha256()
     passes: dict[str, tuple[int, float]] = {}

@@ -31,8 +31,12 @@ class Tile:
 def tile_grid(height: int, width: int, tile_px: int, stride_px: int) -> list[Tile]:
     """Return the tiles of a picture, row-major, its sides padded up to the stride."""
     return [
-        Tile(top, left, _padded(min(tile_px, height - top), stride_px),
-             _padded(min(tile_px, width - left), stride_px))
+        Tile(
+            top,
+            left,
+            _padded(min(tile_px, height - top), stride_px),
+            _padded(min(tile_px, width - left), stride_px),
+        )
         for top in range(0, height, tile_px)
         for left in range(0, width, tile_px)
     ]
@@ -67,7 +71,8 @@ def synthesise(
     for tile in tile_grid(height, width, tile_px, stride):
         outer = _with_halo(tile, model.synthesis_halo_px, *padded)
         window = y_hat[
-            :, :,
+            :,
+            :,
             outer.top // stride : (outer.top + outer.height) // stride,
             outer.left // stride : (outer.left + outer.width) // stride,
         ]

@@ -20,7 +20,16 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
+from imgcodec.codec.entropy.tables import Tables
+from imgcodec.codec.nets import rate
+
 PassGenerator = Generator["Pass", np.ndarray, Tensor]
+
+
+def normal_tables() -> Tables:
+    """Return the normal tables of all rows, used until an export replaces them by measured ones."""
+    scales = rate.SCALE_MIN * np.exp(np.arange(rate.NUM_ROWS) / rate.ROWS_PER_NEPER)
+    return Tables.gaussian(scales)
 
 
 @dataclass(frozen=True)

@@ -31,19 +31,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imgcodec.codec.models.base import CodecModel, Pass, PassGenerator
+from imgcodec.codec.models.base import CodecModel, Pass, PassGenerator, normal_tables
 from imgcodec.codec.nets import rate
-from imgcodec.codec.nets.blocks import Block, Down, LevelAffine, Up, anchor_weights, pointwise
-from imgcodec.codec.nets.exact import (
-    BIAS_BITS,
-    MAGNITUDE_MAX,
-    ExactDepthwise,
-    ExactPointwise,
-    activate,
-    activate_exact,
-    compand,
-    on_grid,
-    snap_,
+from imgcodec.codec.nets.blocks import anchor_weights
+from imgcodec.codec.nets.context import MeanNet, RowFeatures, RowNet, pass_masks, tile_cell
+from imgcodec.codec.nets.exact import BIAS_BITS, MAGNITUDE_MAX, compand, on_grid, snap_
+from imgcodec.codec.nets.rounding import round_by_cost, rounding_thresholds
+from imgcodec.codec.nets.transforms import (
+    Analysis,
+    HyperAnalysis,
+    HyperSynthesis,
+    Synthesis,
 )
 
 STRIDE = 16
@@ -52,7 +50,7 @@ LEVEL_STEPS = 64
 """Positions on the rate axis between two anchors: levels are multiples of 1/64, exactly."""
 DEVIATION_MIN = 0.1
 """Networks see y divided by its KLT deviations, those below half a mid-rate step by this."""
-ROUNDING_STRENGTH = 1.0
+ROUNDING_STRENGTH = 0.5
 """How far the encoder's rounding heeds the bits of the larger integer (0: plain rounding)."""
 
 
@@ -75,108 +73,6 @@ class BetaConfig:
     lambda_max: float = 0.18
 
 
-def pass_masks(num_passes: int, channels: int) -> Tensor:
-    """Return bool (num_passes, channels, 2, 2): what each pass codes in a 2x2 cell.
-
-    Channels fall into `num_passes` interleaved groups. With four passes group g of phase f is
-    coded in pass ``g ^ f``: every pass codes a quarter of the channels at every position and a
-    different quarter at each neighbour. With two, the halves have opposite checkerboard phases.
-    """
-    group = torch.arange(channels) % num_passes
-    masks = torch.zeros(num_passes, channels, 2, 2, dtype=torch.bool)
-    for row in range(2):
-        for column in range(2):
-            phase = 2 * row + column if num_passes == 4 else (row + column) % 2
-            for index in range(num_passes):
-                masks[index, :, row, column] = (group ^ phase) == index
-    return masks
-
-
-class MeanNet(nn.Module):
-    """Means of one pass from the hyper features and the y_hat decoded so far (float)."""
-
-    def __init__(self, cfg: BetaConfig, *, first: bool) -> None:
-        super().__init__()
-        width = cfg.context_width
-        self.features = pointwise(width, width)
-        self.decoded = None if first else pointwise(cfg.latent_channels, width)
-        self.phase = nn.Parameter(torch.zeros(width, 2, 2))
-        self.block = Block(width)
-        self.out = pointwise(width, cfg.latent_channels, zero=True)
-
-    def forward(self, features: Tensor, decoded: Tensor) -> Tensor:
-        """Map features (B, C, h, w) and normalised y_hat (B, M, h, w) to (B, M, h, w)."""
-        x = self.features(features) + tile_cell(self.phase, features.shape)
-        if self.decoded is not None:
-            x = x + self.decoded(decoded)
-        return self.out(self.block(F.leaky_relu(x, 0.1)))
-
-
-class RowNet(nn.Module):
-    """Log-scale offsets of one pass from exact hyper features and integers decoded so far."""
-
-    def __init__(self, cfg: BetaConfig, *, first: bool) -> None:
-        super().__init__()
-        width = cfg.exact_width
-        self.features = ExactPointwise(width, width)
-        self.decoded = None if first else ExactPointwise(cfg.latent_channels, width)
-        self.phase = nn.Parameter(torch.zeros(width, 2, 2))
-        self.depthwise = ExactDepthwise(width)
-        self.mix = ExactPointwise(width, width)
-        self.out = ExactPointwise(width, cfg.latent_channels, zero=True)
-
-    def forward(self, features: Tensor, decoded: Tensor) -> Tensor:
-        """Map (B, E, h, w) and companded integers (B, M, h, w) to (B, M, h, w), in float."""
-        x = self.features(features) + tile_cell(self.phase, features.shape)
-        if self.decoded is not None:
-            x = x + self.decoded(decoded)
-        x = activate(self.depthwise(activate(x)))
-        return self.out(activate(self.mix(x)))
-
-    def exact(self, features: Tensor, decoded: Tensor) -> Tensor:
-        """Do the same on grids: (E, h, w) and (M, h, w) float64 to (M, h, w) float64."""
-        x = self.features.exact(features) + tile_cell(self.phase, features.shape)
-        if self.decoded is not None:
-            x = x + self.decoded.exact(decoded)
-        x = activate_exact(self.depthwise.exact(activate_exact(x)))
-        return self.out.exact(activate_exact(self.mix.exact(x)))
-
-
-class RowFeatures(nn.Module):
-    """Hyper features of the rows: from z at 1/64 to 1/16."""
-
-    def __init__(self, cfg: BetaConfig) -> None:
-        super().__init__()
-        width = cfg.exact_width
-        self.level = nn.Parameter(torch.zeros(cfg.num_anchors, width))
-        self.first = ExactPointwise(cfg.hyper_channels, width)
-        self.depthwise = ExactDepthwise(width)
-        self.up1 = ExactPointwise(width, 4 * width)
-        self.up2 = ExactPointwise(width, 4 * width)
-
-    def forward(self, z: Tensor, weights: Tensor) -> Tensor:
-        """Map integers z (B, Nz, h/4, w/4) to (B, E, h, w), in float."""
-        level = weights @ self.level
-        x = activate(self.first(z) + level[:, :, None, None])
-        x = activate(self.depthwise(x))
-        x = F.pixel_shuffle(activate(self.up1(x)), 2)
-        return F.pixel_shuffle(activate(self.up2(x)), 2)
-
-    def exact(self, z: Tensor, weights: Tensor) -> Tensor:
-        """Do the same on grids: (Nz, h/4, w/4) float64 to (E, h, w) float64."""
-        level = weights @ self.level
-        x = activate_exact(self.first.exact(z) + level[:, None, None])
-        x = activate_exact(self.depthwise.exact(x))
-        x = F.pixel_shuffle(activate_exact(self.up1.exact(x)), 2)
-        return F.pixel_shuffle(activate_exact(self.up2.exact(x)), 2)
-
-
-def tile_cell(cell: Tensor, shape: torch.Size) -> Tensor:
-    """Repeat a (C, 2, 2) cell over the last two (even) sides of `shape`."""
-    height, width = shape[-2:]
-    return cell.repeat(1, height // 2, width // 2)
-
-
 class BetaModel(CodecModel):
     """Transform, hyperprior and context of the beta family; see the module docstring."""
 
@@ -192,22 +88,23 @@ class BetaModel(CodecModel):
         self.klt_analysis = nn.Conv2d(3 * STRIDE**2, m, 1)
         self.klt_synthesis = nn.Conv2d(m, 3 * STRIDE**2, 1)
         self.register_buffer("y_deviation", torch.ones(m))
-        self.g_a = Analysis(cfg)
-        self.g_s = Synthesis(cfg)
-        self.h_a = HyperAnalysis(cfg)
-        self.h_s = HyperSynthesis(cfg)
-        self.means = nn.ModuleList(MeanNet(cfg, first=i == 0) for i in range(cfg.num_passes))
+        self.g_a = Analysis(cfg.encoder_channels, cfg.encoder_blocks, m, anchors)
+        self.g_s = Synthesis(cfg.decoder_channels, cfg.decoder_blocks, m, anchors)
+        self.h_a = HyperAnalysis(m, cfg.hyper_width, cfg.hyper_channels)
+        self.h_s = HyperSynthesis(cfg.hyper_channels, cfg.hyper_width, cfg.context_width)
+        passes = range(cfg.num_passes)
+        self.means = nn.ModuleList(MeanNet(m, cfg.context_width, first=i == 0) for i in passes)
         self.log_gain = nn.Parameter(torch.zeros(anchors, m))
         self.z_log_gain = nn.Parameter(torch.full((anchors, cfg.hyper_channels), 1.6))
-        self.exact = nn.ModuleDict(
-            {
-                "features": RowFeatures(cfg),
-                "rows": nn.ModuleList(RowNet(cfg, first=i == 0) for i in range(cfg.num_passes)),
-            }
-        )
+        rows = nn.ModuleList(RowNet(m, cfg.exact_width, first=i == 0) for i in passes)
+        features = RowFeatures(cfg.hyper_channels, cfg.exact_width, anchors)
+        self.exact = nn.ModuleDict({"features": features, "rows": rows})
         self.y_log_scale = nn.Parameter(torch.zeros(anchors, m))
         self.z_log_scale = nn.Parameter(torch.full((anchors, cfg.hyper_channels), 2.7))
         self.register_buffer("masks", pass_masks(cfg.num_passes, m), persistent=False)
+        tables = normal_tables()
+        thresholds = rounding_thresholds(tables.bits(), tables.half_widths, ROUNDING_STRENGTH)
+        self.register_buffer("thresholds", torch.from_numpy(thresholds), persistent=False)
         blocks = cfg.encoder_blocks
         self.analysis_halo_px = _up(8 * blocks[0] + 16 * blocks[1], STRIDE)
         blocks = cfg.decoder_blocks
@@ -247,7 +144,9 @@ class BetaModel(CodecModel):
     def forward(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return x_hat, bits of y and bits of z for training.
 
-        Rates are those of noisy latents, reconstructions those of rounded ones (straight-through).
+        Reconstructions are those of integers rounded as the encoder does (straight-through), and
+        so are the bits, but their gradient in the latents is that of noisy ones: table rows learn
+        from true integers, transforms from a smooth rate.
 
         Args:
             x: (B, 3, H, W) in [0, 1], sides multiples of 64.
@@ -261,9 +160,9 @@ class BetaModel(CodecModel):
         y = self._analyse(x, weights)
         z_gain = (weights @ self.z_log_gain).exp()[:, :, None, None]
         z = self.h_a(self._normalise(y)).float() * z_gain
-        z_rows = self._scale_rows(self.z_log_scale, weights)
-        bits_z = rate.bits_of_residual(_add_noise(z), z_rows.expand_as(z)).sum(dim=(1, 2, 3))
         z_hat = rate.round_ste(z)
+        z_rows = self._scale_rows(self.z_log_scale, weights).expand_as(z)
+        bits_z = rate.bits_of_integers(z_hat.detach(), z, z_rows).sum(dim=(1, 2, 3))
         features = self.h_s(z_hat / z_gain)
         row_features = self.exact["features"](z_hat, weights)
         base = self._scale_rows(self.y_log_scale, weights)
@@ -271,17 +170,19 @@ class BetaModel(CodecModel):
         seen = torch.zeros_like(y)
         rows = torch.zeros_like(y)
         residual = torch.zeros_like(y)
+        integers = torch.zeros_like(y)
         for index in range(self.cfg.num_passes):
             mask = tile_cell(self.masks[index], y.shape)
             means = self._means(index, features, y_hat)
             offsets = self.exact["rows"][index](row_features, seen).float()
             rows = torch.where(mask, base + offsets * rate.ROWS_PER_NEPER, rows)
             error = (y - means) * gain
-            q = rate.round_ste(error)
+            q = round_by_cost(error.detach(), _rows_to_indexes(rows.detach()), self.thresholds)
             residual = torch.where(mask, error, residual)
-            y_hat = torch.where(mask, means + q / gain, y_hat)
-            seen = torch.where(mask, compand(q.detach()), seen)
-        bits_y = rate.bits_of_residual(_add_noise(residual), rows).sum(dim=(1, 2, 3))
+            integers = torch.where(mask, q, integers)
+            y_hat = torch.where(mask, means + (error + (q - error.detach())) / gain, y_hat)
+            seen = torch.where(mask, compand(q), seen)
+        bits_y = rate.bits_of_integers(integers, residual, rows).sum(dim=(1, 2, 3))
         return self._synthesise(y_hat, weights), bits_y, bits_z
 
     # ---- coding ------------------------------------------------------------------------
@@ -296,7 +197,7 @@ class BetaModel(CodecModel):
         self.eval().requires_grad_(False)
         snap_parameters_(self)
         thresholds = rounding_thresholds(code_lengths, half_widths, ROUNDING_STRENGTH)
-        self.thresholds = torch.from_numpy(thresholds).to(self.log_gain.device)
+        self.thresholds.copy_(torch.from_numpy(thresholds))
         return self
 
     def exact_parameters(self) -> set[str]:
@@ -355,7 +256,8 @@ class BetaModel(CodecModel):
             q = None
             indexes = _rows_to_indexes(rows[coded])
             if y is not None:
-                q = _to_numpy(self._round(((y - means) * gain)[0][coded], indexes))
+                error = ((y - means) * gain)[0][coded]
+                q = _to_numpy(round_by_cost(error, indexes, self.thresholds))
             where = grid[coded.cpu().numpy()]
             received = yield Pass(f"y{index + 1}", 0, _to_numpy(indexes), q, where)
             if received is None:
@@ -386,13 +288,6 @@ class BetaModel(CodecModel):
         means = self.means[index](features, self._normalise(y_hat)).float()
         return means * self.y_deviation[:, None, None]
 
-    def _round(self, x: Tensor, indexes: Tensor) -> Tensor:
-        """Round to the integers that cost least in bits and squared error together."""
-        magnitude = x.abs()
-        lower = torch.floor(magnitude)
-        cell = lower.long().clamp(max=self.thresholds.shape[1] - 1)
-        return torch.copysign(lower + (magnitude - lower > self.thresholds[indexes, cell]), x)
-
     def _scale_rows(self, log_scale: Tensor, weights: Tensor) -> Tensor:
         return (weights @ log_scale)[:, :, None, None] * rate.ROWS_PER_NEPER
 
@@ -411,80 +306,6 @@ class BetaModel(CodecModel):
         return weights.to(self.log_gain.device)
 
 
-class Analysis(nn.Module):
-    """Non-linear part of the analysis transform."""
-
-    def __init__(self, cfg: BetaConfig) -> None:
-        super().__init__()
-        wide, deep = cfg.encoder_channels
-        self.first = pointwise(3 * 64, wide)
-        self.affine = LevelAffine(wide, cfg.num_anchors)
-        self.blocks8 = nn.Sequential(*(Block(wide) for _ in range(cfg.encoder_blocks[0])))
-        self.down = Down(wide, deep)
-        self.blocks16 = nn.Sequential(*(Block(deep) for _ in range(cfg.encoder_blocks[1])))
-        self.out = pointwise(deep, cfg.latent_channels, zero=True)
-
-    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        """Map (B, 3, H, W) to (B, M, H/16, W/16)."""
-        x = self.affine(self.first(F.pixel_unshuffle(x, 8)), weights)
-        return self.out(self.blocks16(self.down(self.blocks8(x))))
-
-
-class Synthesis(nn.Module):
-    """Non-linear part of the synthesis transform."""
-
-    def __init__(self, cfg: BetaConfig) -> None:
-        super().__init__()
-        wide, deep = cfg.decoder_channels
-        self.first = pointwise(cfg.latent_channels, deep)
-        self.affine = LevelAffine(deep, cfg.num_anchors)
-        self.blocks16 = nn.Sequential(*(Block(deep) for _ in range(cfg.decoder_blocks[1])))
-        self.up = Up(deep, wide)
-        self.blocks8 = nn.Sequential(*(Block(wide) for _ in range(cfg.decoder_blocks[0])))
-        self.out = pointwise(wide, 3 * 64, zero=True)
-
-    def forward(self, y_hat: Tensor, weights: Tensor) -> Tensor:
-        """Map normalised (B, M, h, w) to (B, 3, 16 h, 16 w)."""
-        x = self.affine(self.first(y_hat), weights)
-        x = self.blocks8(self.up(self.blocks16(x)))
-        return F.pixel_shuffle(self.out(x), 8)
-
-
-class HyperAnalysis(nn.Module):
-    """From y at 1/16 to z at 1/64."""
-
-    def __init__(self, cfg: BetaConfig) -> None:
-        super().__init__()
-        width = cfg.hyper_width
-        self.first = pointwise(cfg.latent_channels, width)
-        self.block = Block(width)
-        self.down1 = Down(width, width)
-        self.down2 = Down(width, width)
-        self.out = pointwise(width, cfg.hyper_channels)
-
-    def forward(self, y: Tensor) -> Tensor:
-        """Map normalised (B, M, h, w) to (B, Nz, h/4, w/4)."""
-        x = self.down1(self.block(F.leaky_relu(self.first(y), 0.1)))
-        return self.out(F.leaky_relu(self.down2(F.leaky_relu(x, 0.1)), 0.1))
-
-
-class HyperSynthesis(nn.Module):
-    """From z_hat at 1/64 to the features of the mean networks at 1/16."""
-
-    def __init__(self, cfg: BetaConfig) -> None:
-        super().__init__()
-        width = cfg.hyper_width
-        self.first = pointwise(cfg.hyper_channels, width)
-        self.block = Block(width)
-        self.up1 = Up(width, width)
-        self.up2 = Up(width, cfg.context_width)
-
-    def forward(self, z_hat: Tensor) -> Tensor:
-        """Map (B, Nz, h/4, w/4) to (B, C, h, w)."""
-        x = self.up1(self.block(F.leaky_relu(self.first(z_hat), 0.1)))
-        return self.up2(F.leaky_relu(x, 0.1))
-
-
 def snap_parameters_(model: BetaModel) -> None:
     """Move everything that the table rows depend on to float64 and onto its grid, in place."""
     model.exact.double()
@@ -497,36 +318,6 @@ def snap_parameters_(model: BetaModel) -> None:
         elif isinstance(layer, RowFeatures):
             layer.level.data = on_grid(layer.level.data, BIAS_BITS)
     snap_(model.exact)
-
-
-def _add_noise(x: Tensor) -> Tensor:
-    return x + torch.rand_like(x) - 0.5
-
-
-def rounding_thresholds(
-    code_lengths: np.ndarray, half_widths: np.ndarray, strength: float
-) -> np.ndarray:
-    """Return the fractions above which the encoder rounds away from zero.
-
-    With gains at the uniform quantiser of lambda, a squared error of e steps costs as much as
-    6 / ln(2) * e**2 bits. Rounding n + f up rather than down is worth its extra bits d when
-    ``6 / ln(2) * (2 f - 1) > d``.
-
-    Args:
-        code_lengths: (R, S) bits of each symbol.
-        half_widths: (R,) half widths h; symbol n + h is the integer n.
-        strength: share of d to heed, 0 for plain rounding.
-
-    Returns:
-        float32 (R, K): fractions in [0.5, 1) by row and integer n < K - 1; 0.5 for larger n.
-    """
-    num_rows, width = len(half_widths), int(half_widths.max()) + 1
-    thresholds = np.full((num_rows, width + 1), 0.5, np.float32)
-    for row, half in enumerate(half_widths):
-        upper = code_lengths[row, half : 2 * half + 1]
-        extra = np.maximum(upper[1:] - upper[:-1], 0)
-        thresholds[row, :half] = np.minimum(0.5 + strength * extra * (math.log(2) / 12), 0.99)
-    return thresholds
 
 
 def _to_numpy(x: Tensor) -> np.ndarray:

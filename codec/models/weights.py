@@ -149,7 +149,11 @@ def _load(path: str, _mtime_ns: int) -> LoadedModel:
             }
         )
         tables = Tables.from_arrays(
-            {n.removeprefix(TABLE_PREFIX): a for n, a in arrays.items() if n.startswith(TABLE_PREFIX)}
+            {
+                n.removeprefix(TABLE_PREFIX): a
+                for n, a in arrays.items()
+                if n.startswith(TABLE_PREFIX)
+            }
         )
     except (KeyError, RuntimeError, ValueError) as error:
         raise UnknownModelError(f"{path}: not a weights file of this version: {error}") from error

@@ -53,3 +53,19 @@ def bits_of_residual(residual: Tensor, rows: Tensor) -> Tensor:
     lower = torch.special.erfc((magnitude + 0.5) * inverse)
     probability = 0.5 * (upper - lower)
     return -torch.log2(probability.clamp_min(2.0**-24) + 1e-12)
+
+
+def bits_of_integers(integers: Tensor, latents: Tensor, rows: Tensor) -> Tensor:
+    """Return the bits of integers, with a smooth gradient in the latents they were rounded from.
+
+    The gradient in `rows` is that of the integers' own likelihood; the gradient in `latents` is
+    that of latents with additive uniform noise (Balle et al. arXiv 1611.01704).
+
+    Args:
+        integers: rounded latents, no gradient.
+        latents: what was rounded, same shape.
+        rows: real-valued table rows, same shape.
+    """
+    noisy = latents + torch.rand_like(latents) - 0.5
+    smooth = bits_of_residual(noisy, rows.detach())
+    return bits_of_residual(integers, rows) + smooth - smooth.detach()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ def save_checkpoint(
     }
     temporary = path.with_suffix(".tmp")
     torch.save(content, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load_checkpoint(
@@ -76,7 +75,7 @@ def save_ema(path: Path, recipe: Recipe, ema: nn.Module, step: int) -> None:
     metadata = {"recipe": json.dumps(recipe.to_dict()), "step": str(step)}
     temporary = path.with_suffix(".tmp")
     save_file(tensors, temporary, metadata)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load_initial_weights(model: nn.Module, path: Path) -> None:

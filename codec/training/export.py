@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,13 +13,12 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from imgcodec.codec.entropy.tables import Tables
-from imgcodec.codec.models.base import CodecModel, Pass, drive
+from imgcodec.codec.models.base import CodecModel, Pass, drive, normal_tables
 from imgcodec.codec.models.complexity import kmac_per_pixel
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.models.weights import TABLE_PREFIX, hash_of_tensors
 from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS
 from imgcodec.codec.training.checkpoint import load_initial_weights
-from imgcodec.codec.training.validation import default_tables
 
 LICENCE = "MIT"
 CALIBRATION_QUALITIES = (1, 15, 30, 45, 60, 75, 90, 100)
@@ -60,7 +58,7 @@ def export(
     model = build_model(recipe["family"], recipe["model"])
     load_initial_weights(model, ema)
     params = sum(parameter.numel() for parameter in model.parameters())
-    tables = default_tables()
+    tables = normal_tables()
     model.prepare(tables.bits(), tables.half_widths)
     # What is measured must be what is shipped: round the float weights first.
     stored = {name: to_stored(model, name, t) for name, t in model.state_dict().items()}
@@ -93,7 +91,7 @@ def export(
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_suffix(".tmp")
     save_file(arrays, temporary, details)
-    os.replace(temporary, out)
+    temporary.replace(out)
     return report
 
 

@@ -102,7 +102,7 @@ def train(
     loss_of = _LossOf(model, cfg)
     runner: nn.Module = loss_of
     if world > 1:
-        runner = nn.parallel.DistributedDataParallel(loss_of)
+        runner = nn.parallel.DistributedDataParallel(loss_of, broadcast_buffers=False)
     if cfg.compile:
         runner = torch.compile(runner)
     trainer = _Trainer(recipe, runner, model, ema, optimisers, bank, rng, state, out_dir, report)
@@ -255,7 +255,12 @@ class _Trainer:
     def _save(self) -> None:
         save_checkpoint(
             self.out_dir / "checkpoint.pt",
-            self.recipe, self.model, self.ema, self.optimisers, self.state, self.rng,
+            self.recipe,
+            self.model,
+            self.ema,
+            self.optimisers,
+            self.state,
+            self.rng,
         )
         save_ema(self.out_dir / "ema.safetensors", self.recipe, self.ema, self.state.step)
 

@@ -11,17 +11,10 @@ import torch
 from PIL import Image
 
 from imgcodec.codec.entropy.tables import Tables
-from imgcodec.codec.models.base import CodecModel, Pass, drive
-from imgcodec.codec.nets import rate
+from imgcodec.codec.models.base import CodecModel, Pass, drive, normal_tables
 
 QUALITIES = (10, 40, 70, 100)
 SIDE_PX = 256
-
-
-def default_tables() -> Tables:
-    """Return the normal tables of all rows, as used until measured ones replace them."""
-    scales = rate.SCALE_MIN * np.exp(np.arange(rate.NUM_ROWS) / rate.ROWS_PER_NEPER)
-    return Tables.gaussian(scales)
 
 
 @torch.no_grad()
@@ -57,7 +50,7 @@ def validate(
     ema: CodecModel, pictures: list[np.ndarray]
 ) -> tuple[list[dict[str, Any]], list[tuple[np.ndarray, np.ndarray]]]:
     """Return a row of mean bpp and PSNR per quality, and (original, decoded) pairs."""
-    tables = default_tables()
+    tables = normal_tables()
     model = copy.deepcopy(ema).prepare(tables.bits(), tables.half_widths)
     rows, pairs = [], []
     for quality in QUALITIES:

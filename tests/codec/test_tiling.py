@@ -87,7 +87,10 @@ def test_tiled_files_cost_and_look_the_same():
 def test_24_megapixels_stay_below_2_gib():
     done = subprocess.run(
         [sys.executable, "-c", MEMORY_SCRIPT],
-        capture_output=True, text=True, check=False, timeout=300,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     _, peak_kib = map(int, done.stdout.split())

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from imgcodec.codec.errors import UnknownModelError
-from imgcodec.codec.models.base import drive
-from imgcodec.codec.models.beta import BetaConfig, BetaModel, pass_masks, rounding_thresholds
+from imgcodec.codec.models.base import drive, normal_tables
+from imgcodec.codec.models.beta import BetaConfig, BetaModel
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.models.weights import find_model, find_model_of_stream, load_model
-from imgcodec.codec.training.validation import default_tables
+from imgcodec.codec.nets.context import pass_masks
+from imgcodec.codec.nets.rounding import rounding_thresholds
 
 
 @pytest.mark.parametrize("num_passes", [2, 4])
@@ -94,7 +95,7 @@ def test_klt_start_is_a_linear_codec():
 
 
 def test_rounding_thresholds_grow_with_the_extra_bits():
-    tables = default_tables()
+    tables = normal_tables()
     thresholds = rounding_thresholds(tables.bits(), tables.half_widths, 1.0)
     plain = rounding_thresholds(tables.bits(), tables.half_widths, 0.0)
     assert (plain == 0.5).all()

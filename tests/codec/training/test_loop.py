@@ -102,7 +102,9 @@ def test_steps_without_finite_gradient_are_skipped_and_reported(
         assert all(torch.isfinite(file.get_tensor(name)).all() for name in file.keys())  # noqa: SIM118
 
 
-def test_warm_start_takes_averaged_and_shipped_weights(tiny_weights, tiny_recipe, pictures, tmp_path):
+def test_warm_start_takes_averaged_and_shipped_weights(
+    tiny_weights, tiny_recipe, pictures, tmp_path
+):
     averaged = tiny_weights.parent / "ema.safetensors"
     models = []
     for source in (averaged, tiny_weights):

@@ -1,0 +1,109 @@
+"""Context of the masked passes: which symbols, with which means, under which table rows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from imgcodec.codec.nets.blocks import Block, pointwise
+from imgcodec.codec.nets.exact import ExactDepthwise, ExactPointwise, activate, activate_exact
+
+
+def pass_masks(num_passes: int, channels: int) -> Tensor:
+    """Return bool (num_passes, channels, 2, 2): what each pass codes in a 2x2 cell.
+
+    Channels fall into `num_passes` interleaved groups. With four passes group g of phase f is
+    coded in pass ``g ^ f``: every pass codes a quarter of the channels at every position and a
+    different quarter at each neighbour. With two, the halves have opposite checkerboard phases.
+    """
+    group = torch.arange(channels) % num_passes
+    masks = torch.zeros(num_passes, channels, 2, 2, dtype=torch.bool)
+    for row in range(2):
+        for column in range(2):
+            phase = 2 * row + column if num_passes == 4 else (row + column) % 2
+            for index in range(num_passes):
+                masks[index, :, row, column] = (group ^ phase) == index
+    return masks
+
+
+def tile_cell(cell: Tensor, shape: torch.Size) -> Tensor:
+    """Repeat a (C, 2, 2) cell over the last two (even) sides of `shape`."""
+    height, width = shape[-2:]
+    return cell.repeat(1, height // 2, width // 2)
+
+
+class MeanNet(nn.Module):
+    """Means of one pass from the hyper features and the y_hat decoded so far (float)."""
+
+    def __init__(self, latent_channels: int, width: int, *, first: bool) -> None:
+        super().__init__()
+        self.features = pointwise(width, width)
+        self.decoded = None if first else pointwise(latent_channels, width)
+        self.phase = nn.Parameter(torch.zeros(width, 2, 2))
+        self.block = Block(width)
+        self.out = pointwise(width, latent_channels, zero=True)
+
+    def forward(self, features: Tensor, decoded: Tensor) -> Tensor:
+        """Map features (B, C, h, w) and normalised y_hat (B, M, h, w) to (B, M, h, w)."""
+        x = self.features(features) + tile_cell(self.phase, features.shape)
+        if self.decoded is not None:
+            x = x + self.decoded(decoded)
+        return self.out(self.block(F.leaky_relu(x, 0.1)))
+
+
+class RowNet(nn.Module):
+    """Log-scale offsets of one pass from exact hyper features and integers decoded so far."""
+
+    def __init__(self, latent_channels: int, width: int, *, first: bool) -> None:
+        super().__init__()
+        self.features = ExactPointwise(width, width)
+        self.decoded = None if first else ExactPointwise(latent_channels, width)
+        self.phase = nn.Parameter(torch.zeros(width, 2, 2))
+        self.depthwise = ExactDepthwise(width)
+        self.mix = ExactPointwise(width, width)
+        self.out = ExactPointwise(width, latent_channels, zero=True)
+
+    def forward(self, features: Tensor, decoded: Tensor) -> Tensor:
+        """Map (B, E, h, w) and companded integers (B, M, h, w) to (B, M, h, w), in float."""
+        x = self.features(features) + tile_cell(self.phase, features.shape)
+        if self.decoded is not None:
+            x = x + self.decoded(decoded)
+        x = activate(self.depthwise(activate(x)))
+        return self.out(activate(self.mix(x)))
+
+    def exact(self, features: Tensor, decoded: Tensor) -> Tensor:
+        """Do the same on grids: (E, h, w) and (M, h, w) float64 to (M, h, w) float64."""
+        x = self.features.exact(features) + tile_cell(self.phase, features.shape)
+        if self.decoded is not None:
+            x = x + self.decoded.exact(decoded)
+        x = activate_exact(self.depthwise.exact(activate_exact(x)))
+        return self.out.exact(activate_exact(self.mix.exact(x)))
+
+
+class RowFeatures(nn.Module):
+    """Hyper features of the rows: from z at 1/64 to 1/16."""
+
+    def __init__(self, hyper_channels: int, width: int, num_anchors: int) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(num_anchors, width))
+        self.first = ExactPointwise(hyper_channels, width)
+        self.depthwise = ExactDepthwise(width)
+        self.up1 = ExactPointwise(width, 4 * width)
+        self.up2 = ExactPointwise(width, 4 * width)
+
+    def forward(self, z: Tensor, weights: Tensor) -> Tensor:
+        """Map integers z (B, Nz, h/4, w/4) to (B, E, h, w), in float."""
+        level = weights @ self.level
+        x = activate(self.first(z) + level[:, :, None, None])
+        x = activate(self.depthwise(x))
+        x = F.pixel_shuffle(activate(self.up1(x)), 2)
+        return F.pixel_shuffle(activate(self.up2(x)), 2)
+
+    def exact(self, z: Tensor, weights: Tensor) -> Tensor:
+        """Do the same on grids: (Nz, h/4, w/4) float64 to (E, h, w) float64."""
+        level = weights @ self.level
+        x = activate_exact(self.first.exact(z) + level[:, None, None])
+        x = activate_exact(self.depthwise.exact(x))
+        x = F.pixel_shuffle(activate_exact(self.up1.exact(x)), 2)
+        return F.pixel_shuffle(activate_exact(self.up2.exact(x)), 2)

@@ -1,0 +1,51 @@
+"""Rounding that weighs bits against squared error (encoder only, no part of the format)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def rounding_thresholds(
+    code_lengths: np.ndarray, half_widths: np.ndarray, strength: float
+) -> np.ndarray:
+    """Return the fractions above which the encoder rounds away from zero.
+
+    With gains at the uniform quantiser of lambda, a squared error of e steps costs as much as
+    6 / ln(2) * e**2 bits. Rounding n + f up rather than down is worth its extra bits d when
+    ``6 / ln(2) * (2 f - 1) > d``.
+
+    Args:
+        code_lengths: (R, S) bits of each symbol.
+        half_widths: (R,) half widths h; symbol n + h is the integer n.
+        strength: share of d to heed, 0 for plain rounding.
+
+    Returns:
+        float32 (R, K): fractions in [0.5, 1) by row and integer n < K - 1; 0.5 for larger n.
+    """
+    num_rows, width = len(half_widths), int(half_widths.max()) + 1
+    thresholds = np.full((num_rows, width + 1), 0.5, np.float32)
+    for row, half in enumerate(half_widths):
+        upper = code_lengths[row, half : 2 * half + 1]
+        extra = np.maximum(upper[1:] - upper[:-1], 0)
+        thresholds[row, :half] = np.minimum(0.5 + strength * extra * (math.log(2) / 12), 0.99)
+    return thresholds
+
+
+def round_by_cost(x: Tensor, indexes: Tensor, thresholds: Tensor) -> Tensor:
+    """Round to the integers that cost least in bits and squared error together.
+
+    Args:
+        x: values in quantisation steps.
+        indexes: table row of each value, int64.
+        thresholds: (R, K) from `rounding_thresholds`.
+    """
+    magnitude = x.abs()
+    lower = torch.floor(magnitude)
+    columns = thresholds.shape[1]
+    cell = lower.long().clamp(max=columns - 1)
+    threshold = thresholds.take(indexes * columns + cell)
+    return torch.copysign(lower + (magnitude - lower > threshold), x)
