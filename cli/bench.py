@@ -240,11 +240,21 @@ def _report(
     from imgcodec.eval.anchors import get_codec
     from imgcodec.eval.plots import write_plots
     from imgcodec.eval.report import write_report
+    from imgcodec.eval.results import RunInfo
 
     console.note("drawing plots and report")
     codecs = [get_codec(name) for name in plan.codecs]
     written = write_plots(rows, out, overlays)
-    page = write_report(rows, out / "report.html", bench.image_files(plan), overlays, codecs=codecs)
+    info = RunInfo.load(out / bench.INFO_FILE)
+    notes = [*info.metrics, *(f"{name}: {text}" for name, text in info.codecs.items())]
+    page = write_report(
+        rows,
+        out / "report.html",
+        bench.image_files(plan),
+        overlays,
+        codecs=codecs,
+        notes=notes,
+    )
     return [*written, page]
 
 

@@ -13,7 +13,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgcodec.eval.results import ResultsError, summarise, write_text_atomically
+from imgcodec.codec.files import write_atomically
+from imgcodec.eval.results import ResultsError, summarise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -231,5 +232,5 @@ def _file_name(codec: str) -> str:
 
 
 def _write_json(path: Path, document: Any) -> Path:
-    write_text_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_atomically(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
     return path

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from imgcodec.codec.errors import CodecError
+from imgcodec.codec.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +80,7 @@ class RowWriter:
         kept = _finished_rows(path) if resume and path.exists() else []
         self.done: set[RowKey] = {row_key(row) for row in kept}
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(path, _to_csv(kept, header=True))
+        write_atomically(path, _to_csv(kept, header=True).encode())
 
     def __enter__(self) -> RowWriter:
         self._file = self._path.open("a", newline="", encoding="utf-8")
@@ -146,7 +147,7 @@ def sort_rows(path: Path, order: Sequence[RowKey]) -> None:
     rank = {key: index for index, key in enumerate(order)}
     rows = _read_dicts(path)
     rows.sort(key=lambda row: rank.get(row_key(row), len(rank)))
-    write_text_atomically(path, _to_csv(rows, header=True))
+    write_atomically(path, _to_csv(rows, header=True).encode())
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
@@ -191,7 +192,7 @@ class RunInfo:
 
     def save(self, path: Path) -> None:
         """Write the record as JSON."""
-        write_text_atomically(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        write_atomically(path, (json.dumps(dataclasses.asdict(self), indent=2) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> RunInfo:
@@ -214,13 +215,6 @@ class RunInfo:
                     f"--resume needs the options of the run it continues: {name} was {old!r}, "
                     f"now {new!r}; use another --out or start anew with --force"
                 )
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write to a temporary name in the same folder, then rename."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    temporary.replace(path)
 
 
 def _normalise(frame: pd.DataFrame, path: Path | None) -> pd.DataFrame:

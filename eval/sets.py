@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imgcodec.codec.files import write_atomically
 from imgcodec.eval.metrics.distribution import (
     FeatureExtractor,
     Features,
@@ -20,7 +21,6 @@ from imgcodec.eval.metrics.distribution import (
     patches_of,
     set_distance,
 )
-from imgcodec.eval.results import write_text_atomically
 from imgcodec.eval.runner import Bench, BenchPlan, thin
 
 
@@ -96,7 +96,7 @@ def run_sets(
                 error,
             )
             rows.append(row)
-            write_text_atomically(path, _to_csv(rows, names))
+            write_atomically(path, _to_csv(rows, names).encode())
             if progress:
                 progress(row)
     return rows

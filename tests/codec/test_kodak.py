@@ -68,16 +68,19 @@ def test_fewer_bytes_than_jpeg_at_the_same_psnr():
 
 
 def test_a_photograph_encodes_and_decodes_quickly():
-    """The target is 0.25 s each on two idle cores; a busy test machine gets four times that."""
+    """The target is 0.25 s each on two idle cores: 0.5 s of processor time.
+
+    Processor time, since tests may share the machine; twice the target, since caches are shared.
+    """
     image = _load("kodim08.png")
     imgcodec.decode(imgcodec.encode(image))
     times = {"encode": [], "decode": []}
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.process_time()
         data = imgcodec.encode(image)
-        middle = time.perf_counter()
+        middle = time.process_time()
         imgcodec.decode(data)
         times["encode"].append(middle - started)
-        times["decode"].append(time.perf_counter() - middle)
+        times["decode"].append(time.process_time() - middle)
     assert min(times["encode"]) < 1.0
     assert min(times["decode"]) < 1.0
