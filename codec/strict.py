@@ -30,8 +30,10 @@ def _convert(value: Any, default: Any, source: str) -> Any:
     if isinstance(default, bool) or isinstance(value, bool):
         matches = isinstance(default, bool) and isinstance(value, bool)
     elif isinstance(default, float):
-        matches = isinstance(value, int | float)
-        value = float(value) if matches else value
+        try:  # YAML 1.1 reads 1e-3, without a point, as a string
+            value, matches = float(value), True
+        except (TypeError, ValueError):
+            matches = False
     elif isinstance(default, tuple):
         matches = isinstance(value, list | tuple) and len(value) == len(default)
         value = tuple(value) if matches else value

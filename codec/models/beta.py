@@ -50,7 +50,7 @@ LEVEL_STEPS = 64
 """Positions on the rate axis between two anchors: levels are multiples of 1/64, exactly."""
 DEVIATION_MIN = 0.1
 """Networks see y divided by its KLT deviations, those below half a mid-rate step by this."""
-ROUNDING_STRENGTH = 0.5
+ROUNDING_STRENGTH = 0.6
 """How far the encoder's rounding heeds the bits of the larger integer (0: plain rounding)."""
 
 

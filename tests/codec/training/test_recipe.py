@@ -21,7 +21,7 @@ def test_shipped_recipes_build_their_models(path):
 
 
 def test_overrides_replace_values():
-    recipe = load_recipe(CONFIGS[0], ["train.lr=0.5", "train.steps=7", "model.num_passes=2"])
+    recipe = load_recipe(CONFIGS[0], ["train.lr=5e-1", "train.steps=7", "model.num_passes=2"])
     assert (recipe.train.lr, recipe.train.steps, recipe.model["num_passes"]) == (0.5, 7, 2)
 
 
@@ -31,6 +31,7 @@ def test_overrides_replace_values():
         ("train.learning_rat=1", "unknown key 'learning_rat'"),
         ("train.warmup_step=1", "did you mean 'warmup_steps'"),
         ("train.steps=many", "expected int"),
+        ("train.lr=fast", "expected float"),
         ("train.bfloat16=3", "expected bool"),
         ("trian.steps=1", "did you mean 'train'"),
         ("steps=1", "section.key=value"),
