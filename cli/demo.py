@@ -71,7 +71,7 @@ def command(
             console.note(f"  {stem}.cvb: {len(row.ours.data)} bytes")
             rows.append(row)
         sheet = folder / f"{path.stem}-side-by-side.png"
-        write_image(side_by_side(rgb, rows[1:3]), sheet)
+        write_image(side_by_side(rgb, rows[2:4]), sheet)
         if console.is_json:
             records.append({"image": str(path), "side_by_side": str(sheet), "rows": _as_json(rows)})
         else:

