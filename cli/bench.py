@@ -25,7 +25,14 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("bench")
+EXAMPLES = """\b
+Examples:
+  imgcodec bench --dataset kodak
+  imgcodec bench --dataset 'photos/*.png' --codecs imgcodec-beta@20,50,80,jpeg --metrics psnr
+  imgcodec bench --out runs/bench --resume --anchor avif"""
+
+
+@click.command("bench", epilog=EXAMPLES)
 @click.option(
     "--dataset",
     default="kodak",

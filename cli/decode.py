@@ -1,19 +1,64 @@
-"""``imgcodec decode``: a .cvb file to a picture."""
+"""``imgcodec decode``: .cvb files to pictures."""
 
 from __future__ import annotations
 
+import functools
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from imgcodec.cli.batch import BatchOptions, Work, batch_options, find_items, run_batch
 from imgcodec.cli.console import Console, console_options
-from imgcodec.cli.files import DASH, INPUT, OUTPUT, choose_output, model_option, read_source
+from imgcodec.cli.errors import EXIT_USAGE, Failure
+from imgcodec.cli.files import DASH, choose_output, input_and_output, model_option, read_source
+
+SUFFIX = ".png"
+
+EXAMPLES = """\b
+Examples:
+  imgcodec decode photo.cvb                        photo.png beside it
+  imgcodec decode photo.cvb photo.webp
+  imgcodec decode photo.cvb sharp.png --decoder perceptual
+  imgcodec decode photo.cvb preview.png --scale 1/8
+  imgcodec decode photo.cvb part.png --crop 1200,800,512,512
+  imgcodec decode -r out -o pictures -j 4 --skip-existing
+  imgcodec decode photo.cvb - | display"""
 
 
-@click.command("decode")
-@click.argument("source", metavar="IN", type=INPUT)
-@click.argument("target", metavar="[OUT]", type=OUTPUT, required=False)
+class CropType(click.ParamType):
+    """A rectangle: x,y,w,h."""
+
+    name = "crop"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Return x, y, width and height."""
+        match = re.fullmatch(r"(\d+),(\d+),([1-9]\d*),([1-9]\d*)", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not X,Y,W,H such as 0,0,512,512", param, ctx)
+        return tuple(map(int, match.groups()))
+
+
+class ScaleType(click.ParamType):
+    """A reduction by a power of two: 1/8."""
+
+    name = "scale"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the denominator."""
+        match = re.fullmatch(r"(?:1/)?(\d+)", str(value))
+        scale = int(match[1]) if match else 0
+        if scale not in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+            self.fail(f"{value!r} is none of 1/1, 1/2, 1/4, ..., 1/256", param, ctx)
+        return scale
+
+
+@click.command("decode", epilog=EXAMPLES)
+@click.argument("arguments", metavar="IN [OUT] | IN... -o DIR", nargs=-1, required=True)
 @click.option(
     "--passes",
     "max_passes",
@@ -21,46 +66,89 @@ from imgcodec.cli.files import DASH, INPUT, OUTPUT, choose_output, model_option,
     type=click.IntRange(min=1),
     help="Decode the first K passes only: a preview.",
 )
+@click.option(
+    "--decoder",
+    metavar="NAME",
+    default="fidelity",
+    show_default=True,
+    help="Which decoder of the model: perceptual looks sharper, fidelity is closer to the pixels.",
+)
+@click.option(
+    "--crop",
+    metavar="X,Y,W,H",
+    type=CropType(),
+    help="Decode this part only (pixels as stored) and no more tiles than it needs.",
+)
+@click.option(
+    "--scale",
+    metavar="1/N",
+    type=ScaleType(),
+    default=1,
+    help="Reduce to 1/2, 1/4, ..., 1/256: a preview.",
+)
 @model_option
-@click.option("-f", "--force", is_flag=True, help="Overwrite OUT.")
+@batch_options
+@click.option("-f", "--force", is_flag=True, help="Overwrite outputs.")
 @console_options
 def command(
-    source: str,
-    target: str | None,
-    max_passes: int | None,
-    model: str | None,
+    arguments: tuple[str, ...],
+    batch: BatchOptions,
     force: bool,
     console: Console,
+    **options: Any,
 ) -> None:
-    """Decode a .cvb file to a picture.
+    """Decode .cvb files to pictures.
 
     The suffix of OUT chooses the format (any that Pillow writes); OUT defaults to IN with the
-    suffix .png. - is stdin or stdout, which gets a PNG.
+    suffix .png. - is stdin or stdout, which gets a PNG. With -o DIR all arguments are inputs:
+    files, patterns, and with -r folders; their outputs are PNG files.
     """
-    target = choose_output(source, target, ".png", force=force)
+    work: Work = functools.partial(decode_file, **options)
+    if batch.folder is not None:
+        items = find_items(arguments, batch, SUFFIX, _is_stream)
+        run_batch(items, work, batch, force=force, console=console, describe=_describe)
+        return
+    source, target = input_and_output(arguments, lambda path: not _is_stream(path))
+    target = choose_output(source, target, SUFFIX, force=force)
     if target == DASH and console.is_json:
         raise click.UsageError("--json and the picture cannot both go to stdout.")
-
-    from imgcodec.codec import api
-    from imgcodec.codec.image import write_image
-
     _check_format(target)
-    picture = api.decode(read_source(source), max_passes=max_passes, model=model)
+    record = work(source, target)
+    if console.is_json:
+        console.record({"input": source, "output": target, **record})
+    console.note(f"{source} -> {target}: {_describe(record)}")
+
+
+def decode_file(source: str, target: str, **options: Any) -> dict[str, Any]:
+    """Decode one file and return what to tell of the picture.
+
+    Args:
+        source: path or ``-``.
+        target: path or ``-``.
+        options: keywords of `imgcodec.decode`.
+    """
+    from imgcodec.codec import api
+    from imgcodec.codec.writing import write_image
+
+    try:
+        picture = api.decode(read_source(source), **options)
+    except ValueError as error:
+        if options["crop"] is None:
+            raise
+        raise Failure(str(error), EXIT_USAGE) from error  # it reaches beyond the picture
     if target == DASH:
         write_image(picture, sys.stdout.buffer, format="PNG")
     else:
         write_image(picture, Path(target))
-    if console.is_json:
-        console.record(
-            {
-                "input": source,
-                "output": target,
-                "height": picture.height,
-                "width": picture.width,
-                "mode": picture.mode,
-            }
-        )
-    console.note(f"{source} -> {target}: {picture.width}x{picture.height} {picture.mode}")
+    return {"height": picture.height, "width": picture.width, "mode": picture.mode}
+
+
+def _describe(record: dict[str, Any]) -> str:
+    return f"{record['width']}x{record['height']} {record['mode']}"
+
+
+def _is_stream(path: Path) -> bool:
+    return path.suffix.lower() == ".cvb"
 
 
 def _check_format(target: str) -> None:

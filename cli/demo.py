@@ -50,7 +50,8 @@ def command(
     """
     from PIL import Image
 
-    from imgcodec.codec.image import read_picture, write_image
+    from imgcodec.codec.image import read_picture
+    from imgcodec.codec.writing import write_image
     from imgcodec.eval.demo import run_demo, side_by_side
 
     folder = Path(out)

@@ -1,24 +1,44 @@
-"""``imgcodec encode``: a picture to a .cvb file."""
+"""``imgcodec encode``: pictures to .cvb files."""
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
+from typing import Any
+
 import click
 
+from imgcodec.cli.batch import BatchOptions, Work, batch_options, find_items, run_batch
 from imgcodec.cli.console import Console, console_options
-from imgcodec.cli.files import INPUT, OUTPUT, choose_output, read_source, write_bytes
+from imgcodec.cli.files import DASH, choose_output, input_and_output, read_source, write_bytes
+from imgcodec.cli.goals import Goal, goal_options, target_of
+
+SUFFIX = ".cvb"
+
+EXAMPLES = """\b
+Examples:
+  imgcodec encode photo.png                        photo.cvb beside it
+  imgcodec encode photo.png small.cvb -q 30
+  imgcodec encode photo.png --target-bytes 40k
+  imgcodec encode photo.png --target-psnr 34 --metadata icc
+  imgcodec encode a.png b.jpg 'more/*.tif' -o out
+  imgcodec encode -r photos -o out -j 4 --skip-existing --json > log.jsonl
+  convert scan.tif png:- | imgcodec encode - scan.cvb"""
 
 
-@click.command("encode")
-@click.argument("source", metavar="IN", type=INPUT)
-@click.argument("target", metavar="[OUT]", type=OUTPUT, required=False)
-@click.option(
-    "-q",
-    "--quality",
-    type=click.IntRange(1, 100),
-    default=60,
-    show_default=True,
-    help="From 1 (smallest file) to 100 (best picture).",
-)
+def _check_metadata(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    from imgcodec.codec.container import parse_metadata_names
+
+    try:
+        parse_metadata_names(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+@click.command("encode", epilog=EXAMPLES)
+@click.argument("arguments", metavar="IN [OUT] | IN... -o DIR", nargs=-1, required=True)
+@goal_options
 @click.option(
     "-m",
     "--model",
@@ -26,49 +46,110 @@ from imgcodec.cli.files import INPUT, OUTPUT, choose_output, read_source, write_
     show_default=True,
     help="A family, a model id of `imgcodec models`, or a .safetensors file.",
 )
-@click.option("--strip-metadata", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
-@click.option("-f", "--force", is_flag=True, help="Overwrite OUT.")
+@click.option(
+    "--metadata",
+    metavar="all|none|LIST",
+    default="all",
+    show_default=True,
+    callback=_check_metadata,
+    help="What to keep: LIST is some of icc,exif,xmp.",
+)
+@click.option("--strip-metadata", is_flag=True, hidden=True)
+@click.option("--frame", metavar="N", type=click.IntRange(min=0), help="Which of several, from 0.")
+@click.option(
+    "--max-pixels", metavar="N", type=click.IntRange(min=1), help="Refuse larger pictures (2^28)."
+)
+@click.option("--strict", is_flag=True, help="Refuse more than 8 bits a sample.")
+@batch_options
+@click.option("-f", "--force", is_flag=True, help="Overwrite outputs.")
 @console_options
 def command(
-    source: str,
-    target: str | None,
-    quality: int,
-    model: str,
-    strip_metadata: bool,
+    arguments: tuple[str, ...],
+    batch: BatchOptions,
     force: bool,
+    strip_metadata: bool,
     console: Console,
+    **options: Any,
 ) -> None:
-    """Encode a picture to a .cvb file.
+    """Encode pictures to .cvb files.
 
     IN is any picture that Pillow reads, OUT defaults to IN with the suffix .cvb; - is stdin or
-    stdout.
-    """
-    target = choose_output(source, target, ".cvb", force=force)
-    if target == "-" and console.is_json:
-        raise click.UsageError("--json and the file cannot both go to stdout.")
+    stdout. With -o DIR all arguments are inputs: files, patterns, and with -r folders.
 
+    Pictures come back as they are: grey, transparency (lossless), ICC profile, EXIF (with its
+    orientation) and XMP. Palette and CMYK pictures become RGB.
+    """
+    if strip_metadata:
+        options["metadata"] = "none"
+    work: Work = functools.partial(encode_file, **options)
+    if batch.folder is not None:
+        items = find_items(arguments, batch, SUFFIX, _is_picture)
+        run_batch(items, work, batch, force=force, console=console, describe=_describe)
+        return
+    source, target = input_and_output(arguments, lambda path: path.suffix.lower() == SUFFIX)
+    target = choose_output(source, target, SUFFIX, force=force)
+    if target == DASH and console.is_json:
+        raise click.UsageError("--json and the file cannot both go to stdout.")
+    record = work(source, target)
+    if console.is_json:
+        console.record({"input": source, "output": target, **record})
+    console.note(f"{source} -> {target}: {_describe(record)}")
+
+
+def encode_file(
+    source: str, target: str, *, goal: Goal | None, max_pixels: int | None, **options: Any
+) -> dict[str, Any]:
+    """Encode one picture and return what to tell of the file.
+
+    Args:
+        source: path or ``-``.
+        target: path or ``-``.
+        goal: name and value of a target, or None.
+        max_pixels: limit, None for the default.
+        options: further keywords of `imgcodec.encode`.
+    """
     from imgcodec.codec import api
     from imgcodec.codec.container import read_header
 
-    data = api.encode(
-        read_source(source), model=model, quality=quality, keep_metadata=not strip_metadata
-    )
+    if max_pixels is not None:
+        options["max_pixels"] = max_pixels
+    extra: dict[str, Any] = {}
+    if goal is None:
+        data = api.encode(read_source(source), **options)
+    else:
+        del options["quality"]
+        found = api.encode_to_target(read_source(source), target_of(goal), **options)
+        data = found.data
+        extra["target"] = {"name": goal[0], "value": goal[1], "reached": found.value}
     write_bytes(target, data)
-
     header = read_header(data)
-    bpp = 8 * len(data) / (header.height * header.width)
-    if console.is_json:
-        console.record(
-            {
-                "input": source,
-                "output": target,
-                "bytes": len(data),
-                "bpp": bpp,
-                "height": header.height,
-                "width": header.width,
-                "quality": quality,
-            }
-        )
-    console.note(
-        f"{source} -> {target}: {header.width}x{header.height}, {len(data)} bytes, {bpp:.3f} bpp"
-    )
+    return {
+        "bytes": len(data),
+        "bpp": 8 * len(data) / (header.height * header.width),
+        "height": header.height,
+        "width": header.width,
+        "quality": header.quality,
+        **extra,
+    }
+
+
+def _describe(record: dict[str, Any]) -> str:
+    text = f"{record['width']}x{record['height']}, {record['bytes']} bytes, {record['bpp']:.3f} bpp"
+    if "target" in record:
+        target = record["target"]
+        text += f", quality {record['quality']} for {target['name']} {target['value']:g}"
+        if target["name"] not in ("bytes", "bpp"):
+            text += f": {target['reached']:.4g}"
+    return text
+
+
+@functools.cache
+def _picture_suffixes() -> frozenset[str]:
+    from PIL import Image
+
+    known = Image.registered_extensions()
+    return frozenset(suffix for suffix, name in known.items() if name in Image.OPEN) - {SUFFIX}
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in _picture_suffixes()

@@ -27,6 +27,12 @@ from imgcodec.cli.files import check_writable
 @click.option("--provenance", required=True, help="What the model was trained on.")
 @click.option("--licence", default="MIT", show_default=True, help="Licence of the weights.")
 @click.option("--id", "model_id", help="Model id, such as beta-base-1.  [default: the recipe's]")
+@click.option(
+    "--decoder-of",
+    metavar="MODEL.safetensors",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Write a further decoder of this model: OUT must be named MODEL.<decoder>.safetensors.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite OUT.")
 @console_options
 def command(
@@ -37,6 +43,7 @@ def command(
     provenance: str,
     licence: str,
     model_id: str | None,
+    decoder_of: str | None,
     force: bool,
     console: Console,
 ) -> None:
@@ -44,6 +51,10 @@ def command(
     if not out.endswith(".safetensors"):
         raise click.UsageError("OUT must end in .safetensors.")
     check_writable(Path(out), force=force)
+    if decoder_of is not None:
+        _export_decoder(Path(ema), Path(out), Path(decoder_of), provenance, licence)
+        console.note(f"decoder: {out}")
+        return
 
     from itertools import islice
 
@@ -64,3 +75,13 @@ def command(
     for name, value in report.items():
         console.note(f"{name}: {value:.0f}")
     console.note(f"weights: {out}")
+
+
+def _export_decoder(ema: Path, out: Path, model: Path, provenance: str, licence: str) -> None:
+    name = out.name.removeprefix(f"{model.stem}.").removesuffix(".safetensors")
+    if out.name != f"{model.stem}.{name}.safetensors" or not name.isidentifier():
+        raise click.UsageError(f"OUT must be named {model.stem}.<decoder>.safetensors.")
+
+    from imgcodec.codec.training.export import export_decoder
+
+    export_decoder(ema, out, model, provenance=provenance, licence=licence)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from glob import has_magic
 from pathlib import Path
 
 import click
@@ -13,7 +15,6 @@ from imgcodec.codec.files import write_atomically
 DASH = "-"
 
 INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True)
-OUTPUT = click.Path(dir_okay=False, allow_dash=True)
 
 model_option = click.option(
     "-m",
@@ -28,6 +29,37 @@ def read_source(source: str) -> bytes | Path:
     if source == DASH:
         return sys.stdin.buffer.read()
     return Path(source)
+
+
+def input_and_output(
+    arguments: Sequence[str], is_output: Callable[[Path], bool]
+) -> tuple[str, str | None]:
+    """Return IN and OUT, or None for it, of a command without ``-o``.
+
+    Args:
+        arguments: one or two.
+        is_output: whether an existing file is meant to be overwritten.
+
+    Raises:
+        click.UsageError: too many arguments, no input file, or an OUT that looks like an input.
+    """
+    if len(arguments) > 2:
+        raise click.UsageError("several inputs need -o DIR.")
+    source, target = arguments[0], arguments[1] if len(arguments) == 2 else None
+    if source != DASH and not Path(source).exists() and has_magic(source):
+        raise click.UsageError("a pattern of inputs needs -o DIR.")
+    if Path(source).is_dir():
+        raise click.UsageError(f"{source} is a folder: -r -o DIR takes the files in it.")
+    INPUT.convert(source, None, click.get_current_context())
+    if target is not None and target != DASH:
+        path = Path(target)
+        if path.is_dir():
+            raise click.UsageError(f"{target} is a folder: -o {target} writes to it.")
+        if path.is_file() and not is_output(path):
+            raise click.UsageError(
+                f"{target} exists and does not look like an output: several inputs need -o DIR."
+            )
+    return source, target
 
 
 def choose_output(source: str, target: str | None, suffix: str, *, force: bool) -> str:

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from imgcodec.codec.api import Inspection
 
 
-@click.command("inspect")
+EXAMPLES = """\b
+Examples:
+  imgcodec inspect photo.cvb
+  imgcodec inspect photo.cvb --verify --json
+  imgcodec inspect photo.cvb --heatmap bits.png"""
+
+
+@click.command("inspect", epilog=EXAMPLES)
 @click.argument("source", metavar="IN", type=INPUT)
 @click.option(
     "--verify", is_flag=True, help="Decode every integer and print the SHA-256 of them all."
@@ -42,7 +49,7 @@ def command(
         check_writable(Path(heatmap_path), force=force)
 
     from imgcodec.codec import api
-    from imgcodec.codec.image import write_image
+    from imgcodec.codec.writing import write_image
 
     inspection = api.inspect(
         read_source(source), verify=verify, heatmap=heatmap_path is not None, model=model

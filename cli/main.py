@@ -16,12 +16,15 @@ COMMANDS = (
     "decode",
     "inspect",
     "models",
+    "codebook",
     "demo",
     "compare",
     "bench",
     "datasets",
     "train",
     "export",
+    "doctor",
+    "completion",
 )
 
 

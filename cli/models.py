@@ -28,6 +28,7 @@ def command(console: Console) -> None:
                     "licence": model.licence,
                     "provenance": model.provenance,
                     "path": str(model.path),
+                    "decoders": list(model.decoders),
                 }
                 for model in models
             ]
@@ -46,12 +47,23 @@ def command(console: Console) -> None:
             str(model.bytes),
             model.hash[:8],
             model.licence,
+            " ".join(model.decoders),
         )
         for model in models
     ]
     click.echo(
         format_table(
-            ("id", "family", "params", "enc kMAC/px", "dec kMAC/px", "bytes", "hash", "licence"),
+            (
+                "id",
+                "family",
+                "params",
+                "enc kMAC/px",
+                "dec kMAC/px",
+                "bytes",
+                "hash",
+                "licence",
+                "decoders",
+            ),
             rows,
         )
     )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from imgcodec.cli.console import Console, console_options
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @click.command("train")
@@ -40,6 +44,12 @@ from imgcodec.cli.console import Console, console_options
     metavar="KEY=VALUE",
     help="Replace a value of the recipe, such as train.lr=1e-3.",
 )
+@click.option(
+    "--weights-dir",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False),
+    help="Backbone of LPIPS, for recipes that use it.  [default: weights/ of $IMGCODEC_DATA]",
+)
 @console_options
 def command(
     config: str,
@@ -49,6 +59,7 @@ def command(
     resume: bool,
     init: str | None,
     settings: tuple[str, ...],
+    weights_dir: str | None,
     console: Console,
 ) -> None:
     """Train a model from a recipe.
@@ -65,17 +76,40 @@ def command(
     from imgcodec.codec.training.recipe import load_recipe
     from imgcodec.datasets.shards import iter_pictures
 
+    recipe = load_recipe(recipe_path, list(settings))
+    network = recipe.loss.lpips_network if recipe.loss.lpips else None
     weights = train(
-        load_recipe(recipe_path, list(settings)),
+        recipe,
         iter_pictures([Path(path) for path in (*data, *more_data)]),
         out_dir,
         resume=resume,
         init=None if init is None else Path(init),
+        perceptual=None if network is None else _load_perceptual(network, weights_dir),
         report=console.note,
     )
     if console.is_json:
         console.record({"recipe": str(recipe_path), "weights": str(weights)})
     console.note(f"weights: {weights}")
+
+
+def _load_perceptual(network: str, weights_dir: str | None) -> nn.Module:
+    """Return LPIPS as a loss: SqueezeNet needs torch alone, other backbones the eval extra."""
+    import torch
+
+    from imgcodec.datasets.manifest import data_root
+
+    root = data_root()
+    if network == "squeeze":
+        from imgcodec.codec.training.perceptual import load_perceptual
+
+        folders = [Path(weights_dir)] if weights_dir else []
+        return load_perceptual(network, [*folders, root / "weights"], torch.device("cpu"))
+
+    from imgcodec.eval.metrics.base import MetricOptions
+    from imgcodec.eval.metrics.lpips_metric import differentiable_lpips
+
+    folder = Path(weights_dir) if weights_dir else None
+    return differentiable_lpips(network, MetricOptions(weights_dir=folder, data_root=root))
 
 
 def _find_config(config: str) -> Path:

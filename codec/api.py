@@ -7,39 +7,72 @@ decode: container -> (range decoder <-> passes) per tile -> synthesis by tiles -
 from __future__ import annotations
 
 import os
-from typing import BinaryIO
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from imgcodec.codec.alpha import decode_alpha, encode_alpha
 from imgcodec.codec.coding import Source, decode_latents, encode_tile, read_bytes
-from imgcodec.codec.container import MAX_PIXELS, Header, Stream, read_stream, write_stream
-from imgcodec.codec.image import Picture, decode_alpha, encode_alpha, read_picture, to_pil
+from imgcodec.codec.container import (
+    MAX_PIXELS,
+    MIN_TILE_LOG2,
+    Header,
+    Stream,
+    parse_metadata_names,
+    read_stream,
+    write_stream,
+)
+from imgcodec.codec.image import (
+    Picture,
+    PictureSource,
+    info_of_metadata,
+    mode_of,
+    read_picture,
+    to_pil,
+)
 from imgcodec.codec.inspection import Inspection, inspect
 from imgcodec.codec.models.weights import (
+    FIDELITY,
     ModelInfo,
     find_model,
     find_model_of_stream,
     list_models,
     load_model,
 )
-from imgcodec.codec.tiling import synthesise, tile_grid
+from imgcodec.codec.targets import Found, Target, meet_target, psnr_db
+from imgcodec.codec.tiling import Tile, region_of, synthesise, tile_grid
 
-__all__ = ["Inspection", "ModelInfo", "decode", "encode", "inspect", "list_models"]
+__all__ = [
+    "Inspection",
+    "ModelInfo",
+    "decode",
+    "encode",
+    "encode_to_target",
+    "inspect",
+    "list_models",
+]
 
 TILE_PX = 1024
 DEFAULT_QUALITY = 60
+SCALES = tuple(1 << k for k in range(MIN_TILE_LOG2 + 1))
+"""Reductions of `decode`: they divide the side of every tile."""
 
 
-@torch.inference_mode()
 def encode(
-    image: str | os.PathLike | Image.Image | NDArray | bytes | BinaryIO,
+    image: PictureSource,
     *,
     model: str | os.PathLike = "beta",
-    quality: int = DEFAULT_QUALITY,
-    keep_metadata: bool = True,
+    quality: int | None = None,
+    target_bytes: float | None = None,
+    target_bpp: float | None = None,
+    target_psnr: float | None = None,
+    metadata: str = "all",
+    strict: bool = False,
+    frame: int | None = None,
+    max_pixels: int = MAX_PIXELS,
     tile_px: int = TILE_PX,
 ) -> bytes:
     """Compress a picture into the bytes of a `.cvb` file.
@@ -47,40 +80,116 @@ def encode(
     Args:
         image: a path, file, PIL image, encoded bytes, or uint8 array (H, W), (H, W, 3 or 4).
         model: family ("beta"), model id, or path of a weights file.
-        quality: 1 (smallest) to 100 (best); maps log-linearly onto lambda.
-        keep_metadata: store ICC profile, EXIF and XMP.
+        quality: 1 (smallest) to 100 (best), 60 where no target is given; maps log-linearly onto
+            lambda.
+        target_bytes: search for the best quality within this size instead. The whole file counts.
+        target_bpp: the same in bits per pixel.
+        target_psnr: search for the smallest file with at least this PSNR of RGB in dB.
+        metadata: what to store: "all", "none", or names separated by commas ("icc,exif,xmp").
+        strict: refuse pictures of more than 8 bits a sample instead of reducing them.
+        frame: which frame of a file with several, from 0; None refuses such files.
+        max_pixels: refuse larger pictures before they are decoded.
         tile_px: side of the tiles, a power of two from 256 to 4096; bounds memory.
 
     Raises:
-        ImageFormatError: the picture cannot be read.
+        ImageFormatError: the picture cannot be read, or is refused.
         UnknownModelError: no such model.
-        ValueError: quality or tile_px is out of range.
+        UnreachableTargetError: no quality meets the target.
+        ValueError: an argument is out of range, or there is a target beside a quality or another.
     """
-    if not (isinstance(quality, int) and 1 <= quality <= 100):
-        raise ValueError(f"quality must be an integer from 1 to 100, not {quality!r}")
-    picture = read_picture(image)
+    goals = {"bytes": target_bytes, "bpp": target_bpp, "psnr": target_psnr}
+    targets = [
+        Target(name, value, psnr_db if name == "psnr" else None)
+        for name, value in goals.items()
+        if value is not None
+    ]
+    if len(targets) + (quality is not None) > 1:
+        raise ValueError("give one of quality, target_bytes, target_bpp and target_psnr")
+    if targets:
+        return encode_to_target(
+            image,
+            targets[0],
+            model=model,
+            metadata=metadata,
+            strict=strict,
+            frame=frame,
+            max_pixels=max_pixels,
+            tile_px=tile_px,
+        ).data
+    _, encode_at = _encoder(image, model, tile_px, metadata, strict, frame, max_pixels)
+    return encode_at(DEFAULT_QUALITY if quality is None else quality)
+
+
+def encode_to_target(
+    image: PictureSource,
+    target: Target,
+    *,
+    model: str | os.PathLike = "beta",
+    metadata: str = "all",
+    strict: bool = False,
+    frame: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    tile_px: int = TILE_PX,
+) -> Found:
+    """Compress a picture to meet a target; see `encode`, which raises the same.
+
+    Args:
+        target: the target, such as `Target("ms-ssim", 0.98, measure)` with a function of your own.
+
+    Returns:
+        The file, its quality, and the value that it reaches.
+    """
+    picture, encode_at = _encoder(image, model, tile_px, metadata, strict, frame, max_pixels)
+    weights = find_model(os.fspath(model)).path
+
+    def decode_rgb(data: bytes) -> NDArray[np.uint8]:
+        return np.asarray(decode(data, model=weights, max_pixels=max_pixels).convert("RGB"))
+
+    return meet_target(target, picture.pixels, encode_at, decode_rgb)
+
+
+def _encoder(
+    image: PictureSource,
+    model: str | os.PathLike,
+    tile_px: int,
+    metadata: str,
+    strict: bool,
+    frame: int | None,
+    max_pixels: int,
+) -> tuple[Picture, Callable[[int], bytes]]:
+    """Return the picture and a function that encodes it with a quality."""
+    kept = parse_metadata_names(metadata)
+    picture = read_picture(image, frame=frame, strict=strict, max_pixels=max_pixels)
     loaded = load_model(find_model(os.fspath(model)))
+    alpha = None if picture.alpha is None else encode_alpha(picture.alpha)
     height, width = picture.pixels.shape[:2]
-    header = Header(
-        model_hash=loaded.stream_hash,
-        height=height,
-        width=width,
-        quality=quality,
-        is_gray=picture.is_gray,
-        has_alpha=picture.alpha is not None,
-        tile_px=tile_px,
-        num_segments=loaded.model.num_segments,
-    )
-    tiles = tile_grid(height, width, tile_px, loaded.model.stride_px)
-    per_tile = [encode_tile(loaded, picture.pixels, tile, quality) for tile in tiles]
-    return write_stream(
-        Stream(
-            header=header,
-            segments=[list(segment) for segment in zip(*per_tile, strict=True)],
-            alpha=None if picture.alpha is None else encode_alpha(picture.alpha),
-            metadata=picture.metadata if keep_metadata else {},
+
+    @torch.inference_mode()
+    def encode_at(quality: int) -> bytes:
+        if not (isinstance(quality, int) and 1 <= quality <= 100):
+            raise ValueError(f"quality must be an integer from 1 to 100, not {quality!r}")
+        header = Header(
+            model_hash=loaded.stream_hash,
+            height=height,
+            width=width,
+            quality=quality,
+            is_gray=picture.is_gray,
+            has_alpha=alpha is not None,
+            tile_px=tile_px,
+            num_segments=loaded.model.num_segments(quality),
         )
-    )
+        tiles = tile_grid(height, width, tile_px, loaded.model.stride_px)
+        per_tile = [encode_tile(loaded, picture.pixels, tile, quality) for tile in tiles]
+        return write_stream(
+            Stream(
+                header=header,
+                segments=[list(segment) for segment in zip(*per_tile, strict=True)],
+                alpha=alpha,
+                metadata={name: picture.metadata[name] for name in picture.metadata.keys() & kept},
+            )
+        )
+
+    return picture, encode_at
 
 
 @torch.inference_mode()
@@ -88,7 +197,10 @@ def decode(
     source: Source,
     *,
     model: str | os.PathLike | None = None,
+    decoder: str = FIDELITY,
     max_passes: int | None = None,
+    crop: tuple[int, int, int, int] | None = None,
+    scale: int = 1,
     max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
     """Decompress a `.cvb` file.
@@ -96,7 +208,13 @@ def decode(
     Args:
         source: the bytes, a path, or a binary file.
         model: weights file to use instead of the installed models.
+        decoder: "fidelity", or another that the model has, such as "perceptual": any decoder
+            reads any file of its model.
         max_passes: decode this many passes only and fill the rest with prior means: a preview.
+        crop: x, y, width, height of a part to decode, in pixels as stored (an orientation in the
+            EXIF is not applied); only the tiles that it needs are decoded.
+        scale: reduce by 2, 4, ..., 256, averaging squares of pixels from the corner of the crop;
+            sides are rounded up.
         max_pixels: refuse larger pictures before anything is allocated.
 
     Returns:
@@ -104,20 +222,38 @@ def decode(
 
     Raises:
         CorruptStreamError: the bytes are damaged or no `.cvb` stream.
-        UnknownModelError: the model that wrote it is not installed.
+        UnknownModelError: the model that wrote it is not installed, or lacks the decoder.
         UnsupportedVersionError: written by a newer format version.
+        ValueError: the crop is not inside the picture, or no such scale.
     """
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(map(str, SCALES))}, not {scale!r}")
     stream = read_stream(read_bytes(source), max_pixels=max_pixels)
     header = stream.header
-    loaded = load_model(find_model_of_stream(header.model_hash, model))
-    y_hat = decode_latents(loaded, stream, max_passes)
-    pixels = np.empty((header.height, header.width, 3), np.uint8)
-    walk = synthesise(
-        loaded.model, y_hat, header.quality, header.height, header.width, header.tile_px
-    )
-    for tile, part in walk:
-        pixels[tile.top : tile.top + part.shape[0], tile.left : tile.left + part.shape[1]] = part
-    alpha = None
-    if stream.alpha is not None:
-        alpha = decode_alpha(stream.alpha, header.height, header.width)
-    return to_pil(Picture(pixels, alpha, header.is_gray, stream.metadata))
+    height, width = header.height, header.width
+    shown = _rectangle(crop or (0, 0, width, height), height, width)
+    loaded = load_model(find_model_of_stream(header.model_hash, model), decoder)
+    region = region_of(loaded.model, shown, height, width)
+    y_hat = decode_latents(loaded, stream, max_passes, region=region)
+    alpha = None if stream.alpha is None else decode_alpha(stream.alpha, height, width)
+    size = (-(-shown.width // scale), -(-shown.height // scale))
+    image = Image.new(mode_of(header.is_gray, alpha is not None), size)
+    walk = synthesise(loaded.model, y_hat, header.quality, shown, height, width, header.tile_px)
+    for window, pixels in walk:
+        rows = slice(window.top, window.top + window.height)
+        columns = slice(window.left, window.left + window.width)
+        part_alpha = None if alpha is None else alpha[rows, columns]
+        part = to_pil(Picture(pixels, part_alpha, header.is_gray))
+        place = (window.left - shown.left) // scale, (window.top - shown.top) // scale
+        image.paste(part.reduce(scale), place)
+    image.info.update(info_of_metadata(stream.metadata))
+    return image
+
+
+def _rectangle(crop: tuple[int, int, int, int], height: int, width: int) -> Tile:
+    left, top, crop_width, crop_height = crop
+    if min(left, top) < 0 or min(crop_width, crop_height) < 1:
+        raise ValueError(f"crop {crop} is not x, y >= 0 and width, height >= 1")
+    if left + crop_width > width or top + crop_height > height:
+        raise ValueError(f"crop {crop} reaches beyond the picture of {width} x {height} pixels")
+    return Tile(top, left, crop_height, crop_width)

@@ -37,25 +37,47 @@ def decode_latents(
     stream: Stream,
     max_passes: int | None = None,
     observe: Observer | None = None,
+    region: Tile | None = None,
 ) -> Tensor:
     """Return y_hat (1, M, H / stride, W / stride) of all tiles, passes beyond `max_passes` filled.
 
-    `observe` is called with every decoded pass.
+    Passes of one name count as one. `observe` is called with every decoded pass. With a `region`,
+    in multiples of the stride, y_hat is that of the region, and only tiles that overlap it are
+    decoded.
     """
     header, stride = stream.header, loaded.model.stride_px
-    if header.num_segments != loaded.model.num_segments:
+    num_segments = loaded.model.num_segments(header.quality)
+    if header.num_segments != num_segments:
         raise CorruptStreamError(
-            f"{header.num_segments} segments, but {loaded.info.id} "
-            f"writes {loaded.model.num_segments}"
+            f"{header.num_segments} segments, but {loaded.info.id} writes {num_segments}"
         )
     grid = tile_grid(header.height, header.width, header.tile_px, stride)
-    rows, columns = -(-header.height // stride), -(-header.width // stride)
-    y_hat = torch.zeros(1, loaded.model.latent_channels, rows, columns)
+    if region is None:
+        region = Tile(0, 0, grid[-1].top + grid[-1].height, grid[-1].left + grid[-1].width)
+    y_hat = torch.zeros(
+        1, loaded.model.latent_channels, region.height // stride, region.width // stride
+    )
     for tile, *payloads in zip(grid, *stream.segments, strict=True):
-        part = _decode_tile(loaded, tile, payloads, header.quality, max_passes, observe)
-        top, left = tile.top // stride, tile.left // stride
-        y_hat[:, :, top : top + part.shape[2], left : left + part.shape[3]] = part
+        rows, tile_rows = _overlap(region.top, region.height, tile.top, tile.height, stride)
+        columns, tile_columns = _overlap(region.left, region.width, tile.left, tile.width, stride)
+        if rows and columns:
+            part = _decode_tile(loaded, tile, payloads, header.quality, max_passes, observe)
+            y_hat[:, :, rows, columns] = part[:, :, tile_rows, tile_columns]
     return y_hat
+
+
+def _overlap(
+    start: int, length: int, tile_start: int, tile_length: int, stride: int
+) -> tuple[slice, slice] | tuple[None, None]:
+    """Return where two intervals overlap, as latent positions in each, or two times None."""
+    first = max(start, tile_start)
+    last = min(start + length, tile_start + tile_length)
+    if first >= last:
+        return None, None
+    return tuple(  # type: ignore[return-value]
+        slice((first - origin) // stride, (last - origin) // stride)
+        for origin in (start, tile_start)
+    )
 
 
 def encode_tile(
@@ -64,7 +86,7 @@ def encode_tile(
     """Return the streams of one tile, one for each segment."""
     model = loaded.model
     y = analyse_tile(model, pixels, tile, quality)
-    encoders = [PassEncoder(loaded.tables) for _ in range(model.num_segments)]
+    encoders = [PassEncoder(loaded.tables) for _ in range(model.num_segments(quality))]
 
     def respond(request: Pass) -> NDArray[np.int32]:
         encoders[request.segment].encode(request.q, request.indexes)
@@ -84,14 +106,13 @@ def _decode_tile(
 ) -> Tensor:
     """Return y_hat (1, M, h, w) of one tile."""
     decoders = [PassDecoder(loaded.tables, payload) for payload in payloads]
-    remaining = max_passes
+    names: list[str] = []
 
     def respond(request: Pass) -> NDArray[np.int32] | None:
-        nonlocal remaining
-        if remaining is not None:
-            if remaining <= 0:
+        if request.name not in names:
+            if len(names) == max_passes:
                 return None
-            remaining -= 1
+            names.append(request.name)
         q = decoders[request.segment].decode(request.indexes)
         if observe is not None:
             observe(tile, request, q)

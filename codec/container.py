@@ -189,6 +189,21 @@ def read_stream(
     return Stream(header, segments, alpha, metadata)
 
 
+def parse_metadata_names(text: str) -> set[str]:
+    """Return the kinds of metadata that "all", "none" or a list such as "icc,exif" stands for.
+
+    Raises:
+        ValueError: An unknown name.
+    """
+    if text in ("all", "none"):
+        return set(METADATA_TYPES if text == "all" else ())
+    names = {name.strip() for name in text.split(",")}
+    if not names <= set(METADATA_TYPES):
+        known = ",".join(METADATA_TYPES)
+        raise ValueError(f"metadata must be all, none or some of {known}, not {text!r}")
+    return names
+
+
 def chunk_sizes(stream: Stream) -> list[tuple[str, int]]:
     """Return (name, bytes on disk) of the header and of every chunk, in the order of the file.
 

@@ -19,3 +19,7 @@ class UnknownModelError(CodecError):
 
 class ImageFormatError(CodecError):
     """A picture cannot be read, or cannot be written in the format that was asked for."""
+
+
+class UnreachableTargetError(CodecError):
+    """No quality gives a file that is small enough, or a picture that is similar enough."""

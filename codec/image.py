@@ -1,9 +1,13 @@
-"""Pictures in and out: what Pillow reads to 8-bit RGB with alpha and metadata, and back."""
+"""Pictures: whatever Pillow reads, to 8-bit RGB with alpha and metadata, and back."""
 
 from __future__ import annotations
 
+import logging
 import os
-import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -11,16 +15,27 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms
 
-from imgcodec.codec.errors import CorruptStreamError, ImageFormatError
-from imgcodec.codec.files import write_atomically
+from imgcodec.codec.container import MAX_PIXELS
+from imgcodec.codec.errors import ImageFormatError
 
+PictureSource = str | os.PathLike | Image.Image | NDArray | bytes | BinaryIO
+
+logger = logging.getLogger(__name__)
+
+_pillow_lock = threading.Lock()
 _EXIF_PREFIX = b"Exif\0\0"
 _GRAY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_ONE_PICTURE_FORMATS = {"MPO", "PSD"}
+"""Formats whose further frames are previews, gain maps or layers of the picture itself."""
+_TIFF_BITS_PER_SAMPLE = 258
+_TIFF_EXIF_TAGS = {270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, 34665, 34853}
+"""Tags of a TIFF file that describe the picture rather than the layout of the file."""
+_EXIF_DIRECTORIES = {34665, 34853}
+_RGB_MODES = {"RGB", "RGBA", "RGBX", "RGBa"}
+_LIMIT_MESSAGE = "the picture has more than {} pixels; raise the limit if it can be trusted"
 _PNG_XMP_KEY = "XML:com.adobe.xmp"
-_NO_ALPHA_FORMATS = {"JPEG", "MPO", "PPM"}
 
 
 @dataclass(frozen=True)
@@ -53,181 +68,186 @@ class Picture:
             raise ImageFormatError(f"alpha must be uint8 {shape[:2]}, got {self.alpha.shape}")
 
 
-def read_picture(source: str | os.PathLike | Image.Image | NDArray | bytes | BinaryIO) -> Picture:
-    """Read a picture.
+def read_picture(
+    source: PictureSource,
+    *,
+    frame: int | None = None,
+    strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Picture:
+    """Read a picture as it is shown, in 8 bits a sample.
 
-    Grey modes stay grey; palettes, CMYK, YCbCr, HSV and Lab become RGB (through the embedded
-    profile where there is one for CMYK); 16-bit grey is rounded to 8 bits; only the first frame is
-    read.
+    Grey modes stay grey. Palettes, CMYK, YCbCr, HSV and Lab become RGB, which is logged (CMYK goes
+    through the embedded profile where there is one). More than 8 bits a sample are reduced to 8
+    with a warning.
 
     Args:
         source: Path, Pillow image, uint8 array HxWx3, HxWx4 or HxW, encoded bytes or binary file.
+        frame: Which frame of a file with several, from 0. None refuses such files; of a Pillow
+            image it takes the current frame.
+        strict: Refuse pictures that would lose bits, instead of the warning.
+        max_pixels: Refuse larger pictures before they are decoded.
 
     Raises:
-        ImageFormatError: The source is not a readable picture.
+        ImageFormatError: The source is not a readable picture, or is refused as said above.
         OSError: The path cannot be opened.
     """
-    if isinstance(source, Image.Image):
-        return _guarded(_from_pil, source)
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return _from_array(source, max_pixels)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, frame, strict, max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _guarded(_from_file, BytesIO(source))
+        return _from_file(BytesIO(source), frame, strict, max_pixels)
     if isinstance(source, (str, os.PathLike)):
         with Path(source).open("rb") as file:
-            return _guarded(_from_file, file)
+            return _from_file(file, frame, strict, max_pixels)
     if hasattr(source, "read"):
-        return _guarded(_from_file, BytesIO(source.read()))
+        return _from_file(BytesIO(source.read()), frame, strict, max_pixels)
     raise ImageFormatError(f"cannot read a picture from {type(source).__name__}")
 
 
 def to_pil(picture: Picture) -> Image.Image:
-    """Return the picture as L, LA, RGB or RGBA with metadata in `info` (icc_profile, exif, xmp)."""
+    """Return the picture as L, LA, RGB or RGBA with its metadata in `info`."""
     pixels = picture.pixels
     if picture.is_gray:
         pixels = ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(np.ascontiguousarray(picture.alpha)))
-    metadata = picture.metadata
-    if "icc" in metadata:
-        image.info["icc_profile"] = metadata["icc"]
-    if "exif" in metadata:
-        image.info["exif"] = _EXIF_PREFIX + metadata["exif"]
-    if "xmp" in metadata:
-        image.info["xmp"] = metadata["xmp"]
+    image.info.update(info_of_metadata(picture.metadata))
     return image
 
 
-def write_image(
-    image: Image.Image, target: str | os.PathLike | BinaryIO, format: str | None = None
-) -> None:
-    """Write an image with the ICC, EXIF and XMP in its `info`, losslessly where the format can.
+def mode_of(is_gray: bool, has_alpha: bool) -> str:
+    """Return Pillow's name for how `to_pil` shows a picture."""
+    return ("L" if is_gray else "RGB") + ("A" if has_alpha else "")
 
-    A path is written under a temporary name and renamed, so that it never holds half a file.
 
-    Args:
-        image: The image.
-        target: Path or binary file.
-        format: Name that Pillow knows, such as "PNG"; by default the path's suffix decides.
+def info_of_metadata(metadata: dict[str, bytes]) -> dict[str, bytes]:
+    """Return metadata as Pillow keeps them in `info`: icc_profile, exif (with prefix), xmp."""
+    names = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
+    prefixes = {"exif": _EXIF_PREFIX}
+    return {names[name]: prefixes.get(name, b"") + value for name, value in metadata.items()}
 
-    Raises:
-        ImageFormatError: The format is unknown or cannot hold the image.
-        OSError: The path cannot be written.
-    """
-    path = Path(target) if isinstance(target, (str, os.PathLike)) else None
-    if format is None:
-        if path is None:
-            raise ImageFormatError("a format is needed to write an image to an open file")
-        Image.init()
-        format = Image.EXTENSION.get(path.suffix.lower())
-        if format is None or format not in Image.SAVE:
-            raise ImageFormatError(f"cannot tell an image format from the name {path.name!r}")
-    format = format.upper()
-    if format in _NO_ALPHA_FORMATS and image.mode in ("LA", "RGBA"):
-        raise ImageFormatError(f"{format} has no transparency; write PNG, WebP or TIFF instead")
-    buffer = BytesIO()
+
+@contextmanager
+def _format_errors() -> Iterator[None]:
     try:
-        image.save(buffer, format=format, **_save_options(image, format))
-    except Exception as error:  # Pillow's writers raise whatever they like
-        raise ImageFormatError(f"cannot write a {image.mode} image as {format}: {error}") from error
-    if path is None:
-        target.write(buffer.getbuffer())  # type: ignore[union-attr]
-    else:
-        write_atomically(path, buffer.getbuffer())
-
-
-def encode_alpha(alpha: NDArray[np.uint8]) -> bytes:
-    """Encode an alpha plane losslessly: one byte where it is constant, else a grey PNG.
-
-    Args:
-        alpha: uint8 (H, W), not empty.
-    """
-    first = alpha.flat[0]
-    if np.all(alpha == first):
-        return bytes([first])
-    buffer = BytesIO()
-    Image.fromarray(np.ascontiguousarray(alpha)).save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def decode_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
-    """Decode `encode_alpha` output to uint8 (height, width).
-
-    Raises:
-        CorruptStreamError: The data are damaged or of another size (checked before decoding).
-    """
-    if len(data) == 1:
-        return np.full((height, width), data[0], np.uint8)
-    _check_alpha_png(data, height, width)
-    try:
-        with PngImagePlugin.PngImageFile(BytesIO(data)) as image:
-            return np.array(image)
-    except Exception as error:  # zlib, struct, OSError, SyntaxError, ...: all mean damage
-        raise CorruptStreamError(f"the alpha plane is damaged: {error}") from error
-
-
-def _check_alpha_png(data: bytes, height: int, width: int) -> None:
-    """Accept only 8-bit grey PNGs of this size with nothing but IHDR, IDAT and IEND chunks."""
-    expected = struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 0, 0, 0, 0)
-    start = len(_PNG_SIGNATURE)
-    if data[:start] != _PNG_SIGNATURE or data[start : start + len(expected)] != expected:
-        raise CorruptStreamError(f"the alpha plane is not an 8-bit grey PNG of {height} x {width}")
-    position, kind = start + len(expected) + 4, b"IHDR"
-    while kind != b"IEND":
-        head = data[position : position + 8]
-        kind = head[4:]
-        if kind not in (b"IDAT", b"IEND"):
-            raise CorruptStreamError("the alpha plane holds an unexpected PNG chunk")
-        position += 12 + int.from_bytes(head[:4], "big")
-    if position != len(data):
-        raise CorruptStreamError("the alpha plane has the wrong length")
-
-
-def _guarded(read: Any, source: Any) -> Picture:
-    try:
-        return read(source)
+        yield
     except ImageFormatError:
         raise
     except Exception as error:  # Pillow's readers raise whatever they like on damaged files
         raise ImageFormatError(f"cannot read the picture: {error}") from error
 
 
-def _from_file(file: BinaryIO) -> Picture:
-    with Image.open(file) as image:
-        return _from_pil(image)
+@contextmanager
+def _pillow_limit(max_pixels: int) -> Iterator[None]:
+    """Put our limit in the place of Pillow's, which some readers heed before they allocate."""
+    with _pillow_lock, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        try:
+            yield
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise ImageFormatError(_LIMIT_MESSAGE.format(max_pixels)) from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
-def _from_array(array: NDArray) -> Picture:
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageFormatError(_LIMIT_MESSAGE.format(max_pixels))
+
+
+@_format_errors()
+def _from_file(file: BinaryIO, frame: int | None, strict: bool, max_pixels: int) -> Picture:
+    with _pillow_limit(max_pixels), Image.open(file) as image:
+        num_frames = getattr(image, "n_frames", 1)
+        if frame is None and num_frames > 1:
+            if image.format not in _ONE_PICTURE_FORMATS:
+                raise ImageFormatError(
+                    f"the file has {num_frames} frames, and a .cvb file holds one: choose it by "
+                    f"its number, frame 0 to {num_frames - 1}"
+                )
+            logger.info("the first of %d pictures in the file is taken", num_frames)
+        return _from_pil(image, frame, strict, max_pixels)
+
+
+def _from_array(array: NDArray, max_pixels: int) -> Picture:
     is_picture = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
     if array.dtype != np.uint8 or not is_picture or array.size == 0:
         raise ImageFormatError(
             f"an array must be uint8 HxWx3, HxWx4 or HxW, got {array.dtype} {array.shape}"
         )
+    _check_size(array.shape[1], array.shape[0], max_pixels)
     if array.ndim == 2:
         return Picture(np.repeat(array[..., None], 3, axis=2), is_gray=True)
     alpha = array[..., 3].copy() if array.shape[2] == 4 else None
     return Picture(array[..., :3].copy(), alpha)
 
 
-def _from_pil(image: Image.Image) -> Picture:
-    image.load()
+@_format_errors()
+def _from_pil(image: Image.Image, frame: int | None, strict: bool, max_pixels: int) -> Picture:
+    if frame is not None:
+        _seek(image, frame)
     if 0 in image.size:
         raise ImageFormatError("the picture is empty")
+    _check_size(*image.size, max_pixels)
+    raw_modes = _raw_modes(image)
+    bits = _bits_per_sample(image, raw_modes)
+    if bits > 8:
+        if strict:
+            raise ImageFormatError(f"the picture has {bits} bits a sample, a .cvb file has 8")
+        logger.warning("%d bits a sample are reduced to 8", bits)
+    image.load()
     metadata = _read_metadata(image)
     has_alpha = image.has_transparency_data
-    is_gray = image.mode in _GRAY_MODES
+    is_gray = image.mode in _GRAY_MODES or "LA;16B" in raw_modes
     if is_gray and not has_alpha:
         gray = _gray_pixels(image)
         return Picture(np.repeat(gray[..., None], 3, axis=2), is_gray=True, metadata=metadata)
+    if not is_gray and image.mode not in _RGB_MODES:
+        name = "palette" if image.mode in ("P", "PA") else image.mode
+        logger.info("%s colours are converted to RGB", name)
     if image.mode in ("CMYK", "LAB"):
         # The profile describes colours that are gone after the conversion.
-        rgb = _convert_to_srgb(image, metadata.pop("icc", None))
-        return Picture(np.array(rgb), metadata=metadata)
+        image = _convert_to_srgb(image, metadata.pop("icc", None))
     if not has_alpha:
-        return Picture(np.array(image.convert("RGB")), metadata=metadata)
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
+        return Picture(np.array(rgb), metadata=metadata)
     rgba = np.array(_with_alpha(image))
     return Picture(rgba[..., :3].copy(), rgba[..., 3].copy(), is_gray, metadata)
+
+
+def _seek(image: Image.Image, frame: int) -> None:
+    num_frames = getattr(image, "n_frames", 1)
+    if not 0 <= frame < num_frames:
+        raise ImageFormatError(f"there is no frame {frame}: the file has {num_frames}, from 0")
+    image.seek(frame)
+
+
+def _raw_modes(image: Image.Image) -> set[Any]:
+    """Return what an image that is not loaded yet says of the samples in its file."""
+    arguments = [tile[3] for tile in getattr(image, "tile", [])]
+    return {value for entry in arguments for value in _as_tuple(entry)}
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _bits_per_sample(image: Image.Image, raw_modes: set[Any]) -> int:
+    """Return the depth of the samples in the file, where Pillow would silently keep 8 bits too."""
+    tags = getattr(image, "tag_v2", {})
+    if _TIFF_BITS_PER_SAMPLE in tags:
+        return max(_as_tuple(tags[_TIFF_BITS_PER_SAMPLE]))
+    if image.mode in ("I", "F"):
+        return 16 if image.format in ("PNG", "PPM") else 32
+    is_wide_png = any(str(name).endswith((";16B", ";16N")) for name in raw_modes)
+    is_wide_ppm = image.format == "PPM" and any(
+        isinstance(value, int) and value > 255 for value in raw_modes
+    )
+    return 16 if image.mode.startswith("I;16") or is_wide_png or is_wide_ppm else 8
 
 
 def _gray_pixels(image: Image.Image) -> NDArray[np.uint8]:
@@ -268,6 +288,10 @@ def _convert_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 def _read_metadata(image: Image.Image) -> dict[str, bytes]:
     info = image.info
     exif = info.get("exif") or b""
+    if image.format == "TIFF":
+        exif = _tiff_exif(image)
+    elif "Raw profile type exif" in info:  # how ImageMagick wrote it before PNG had a chunk for it
+        exif = image.getexif()
     if isinstance(exif, Image.Exif):
         exif = exif.tobytes()
     xmp = info.get("xmp") or info.get(_PNG_XMP_KEY) or b""
@@ -279,20 +303,10 @@ def _read_metadata(image: Image.Image) -> dict[str, bytes]:
     return {name: bytes(value) for name, value in found.items() if value}
 
 
-def _save_options(image: Image.Image, format: str) -> dict[str, Any]:
-    options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
-    if image.info.get("exif"):
-        options["exif"] = image.info["exif"]
-    xmp = image.info.get("xmp")
-    if format == "PNG" and xmp:
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt(_PNG_XMP_KEY, xmp.decode("utf-8", "replace"))
-    elif format == "TIFF" and xmp:
-        options["tiffinfo"] = {700: xmp}
-    elif xmp:
-        options["xmp"] = xmp
-    if format == "WEBP":
-        options.update(lossless=True, exact=True)
-    elif format == "JPEG":
-        options.update(quality=95, subsampling=0)
-    return options
+def _tiff_exif(image: Image.Image) -> Image.Exif | bytes:
+    """Return the tags that are not about the file itself; Pillow has applied the orientation."""
+    tags = image.getexif()
+    exif = Image.Exif()
+    for tag in _TIFF_EXIF_TAGS & set(tags):
+        exif[tag] = tags.get_ifd(tag) if tag in _EXIF_DIRECTORIES else tags[tag]
+    return exif if len(exif) else b""

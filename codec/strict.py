@@ -15,7 +15,8 @@ def build(cls: type, values: dict[str, Any], source: str) -> Any:
     """Build the frozen dataclass `cls` from a mapping, strictly.
 
     Raises:
-        RecipeError: unknown key or a value of another type than the default's.
+        RecipeError: unknown key, a value of another type than the default's, or one that the
+            class refuses.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}
     check_keys(values, list(fields), source)
@@ -23,7 +24,10 @@ def build(cls: type, values: dict[str, Any], source: str) -> Any:
     for key, value in values.items():
         default = fields[key].default
         converted[key] = _convert(value, default, f"{source}: {key}")
-    return cls(**converted)
+    try:
+        return cls(**converted)
+    except ValueError as error:
+        raise RecipeError(f"{source}: {error}") from error
 
 
 def _convert(value: Any, default: Any, source: str) -> Any:

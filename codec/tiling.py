@@ -20,7 +20,11 @@ from imgcodec.codec.models.base import CodecModel
 
 @dataclass(frozen=True)
 class Tile:
-    """A rectangle of the padded picture in pixels; all numbers are multiples of the stride."""
+    """A rectangle of a picture in pixels.
+
+    Tiles of a file and regions of latents are multiples of the stride, at the right and bottom
+    beyond the picture; rectangles that someone wants to see are not.
+    """
 
     top: int
     left: int
@@ -58,33 +62,52 @@ def analyse_tile(model: CodecModel, pixels: NDArray[np.uint8], tile: Tile, quali
     return _inner(y, tile, outer, stride)
 
 
+def region_of(model: CodecModel, crop: Tile, height: int, width: int) -> Tile:
+    """Return the part of the padded picture whose latents a rectangle of pixels depends on."""
+    stride = model.stride_px
+    padded = _padded(height, stride), _padded(width, stride)
+    return _with_halo(_aligned(crop, stride), model.synthesis_halo_px, *padded)
+
+
 def synthesise(
-    model: CodecModel, y_hat: Tensor, quality: int, height: int, width: int, tile_px: int
+    model: CodecModel,
+    y_hat: Tensor,
+    quality: int,
+    crop: Tile,
+    height: int,
+    width: int,
+    tile_px: int,
 ) -> Iterator[tuple[Tile, NDArray[np.uint8]]]:
-    """Yield each tile with its pixels (h, w, 3), cropped to the picture.
+    """Yield the windows that make up a rectangle of a picture, each with its pixels (h, w, 3).
 
     Args:
-        y_hat: (1, M, H / stride, W / stride) latents of the whole picture.
+        y_hat: (1, M, h, w) latents of `region_of(model, crop, height, width)`.
+        crop: the rectangle; the windows start at its corner, not at the tiles of the file.
+        height: of the picture.
+        width: of the picture.
+        tile_px: side of the windows; those at the right and bottom may be smaller.
     """
     stride = model.stride_px
-    padded = (y_hat.shape[2] * stride, y_hat.shape[3] * stride)
-    for tile in tile_grid(height, width, tile_px, stride):
-        outer = _with_halo(tile, model.synthesis_halo_px, *padded)
-        window = y_hat[
-            :,
-            :,
-            outer.top // stride : (outer.top + outer.height) // stride,
-            outer.left // stride : (outer.left + outer.width) // stride,
-        ]
-        x_hat = model.synthesis(window.contiguous(memory_format=torch.channels_last), quality)
-        inner = _inner(x_hat, tile, outer, 1)
-        inner = inner[:, :, : height - tile.top, : width - tile.left]
-        pixels = inner[0].permute(1, 2, 0).mul(255.0).round_().clamp_(0, 255).to(torch.uint8)
-        yield tile, pixels.numpy()
+    region = region_of(model, crop, height, width)
+    for part in tile_grid(crop.height, crop.width, tile_px, 1):
+        window = Tile(crop.top + part.top, crop.left + part.left, part.height, part.width)
+        outer = region_of(model, window, height, width)
+        top, left = (outer.top - region.top) // stride, (outer.left - region.left) // stride
+        bottom, right = top + outer.height // stride, left + outer.width // stride
+        latents = y_hat[:, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
+        x_hat = _inner(model.synthesis(latents, quality), window, outer, 1)
+        pixels = x_hat[0].permute(1, 2, 0).mul(255.0).round_().clamp_(0, 255).to(torch.uint8)
+        yield window, pixels.numpy()
 
 
 def _padded(side: int, stride: int) -> int:
     return -(-side // stride) * stride
+
+
+def _aligned(tile: Tile, stride: int) -> Tile:
+    top, left = tile.top // stride * stride, tile.left // stride * stride
+    height = _padded(tile.top + tile.height - top, stride)
+    return Tile(top, left, height, _padded(tile.left + tile.width - left, stride))
 
 
 def _with_halo(tile: Tile, halo: int, height: int, width: int) -> Tile:

@@ -19,6 +19,7 @@ from imgcodec.datasets.manifest import (
     load_manifest,
     manifest_names,
 )
+from imgcodec.datasets.mnist import read_images
 
 RgbArray = npt.NDArray[np.uint8]
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"))
@@ -73,11 +74,11 @@ class MnistDataset:
     name: str
     image_names: tuple[str, ...]
     source: Path
-    key: str
+    split: str
 
     def load(self, index: int) -> RgbArray:
         """Return digit `index` as a uint8 28x28x3 array."""
-        digits = _mnist_images(self.source, self.key)
+        digits = _mnist_images(self.source, self.split)
         return np.repeat(digits[index][:, :, None], 3, axis=2)
 
     def path(self, index: int) -> Path | None:
@@ -138,12 +139,12 @@ def _open_named(manifest: Manifest, root: Path) -> ImageDataset:
 def _open_mnist(manifest: Manifest, root: Path) -> MnistDataset:
     folder = root / manifest.folder
     names = tuple(f"{index:05d}" for index in range(manifest.num_images))
-    key = "train_images" if manifest.name == "mnist-train" else "test_images"
+    split = "train" if manifest.name == "mnist-train" else "test"
     if (folder / "mnist.npz").is_file():
-        return MnistDataset(manifest.name, names, folder / "mnist.npz", key)
+        return MnistDataset(manifest.name, names, folder / "mnist.npz", split)
     images = next(file.name for file in manifest.files if "images" in file.name)
     if (folder / images).is_file():
-        return MnistDataset(manifest.name, names, folder / images, key)
+        return MnistDataset(manifest.name, names, folder / images, split)
     raise DatasetError(_missing_message(manifest, root, 0))
 
 
@@ -184,20 +185,15 @@ def _of_files(name: str, paths: list[Path], if_empty: str) -> FileDataset:
 
 
 @functools.lru_cache(maxsize=2)
-def _mnist_images(source: Path, key: str) -> npt.NDArray[np.uint8]:
-    """Return the digits (N, 28, 28) of an NPZ or gzipped IDX file."""
+def _mnist_images(source: Path, split: str) -> npt.NDArray[np.uint8]:
+    """Return the digits (N, 28, 28) of an NPZ file, or of a gzipped IDX file of one split."""
+    if source.suffix == ".npz":
+        return read_images(source, split)
     try:
-        if source.suffix == ".npz":
-            with np.load(source, allow_pickle=False) as arrays:
-                images: npt.NDArray[np.uint8] = arrays[key]
-        else:
-            data = gzip.decompress(source.read_bytes())
-            magic, count, height, width = np.frombuffer(data, ">i4", 4)
-            if magic != _IDX_IMAGES:
-                raise ValueError("not an IDX file of images")
-            images = np.frombuffer(data, np.uint8, offset=16).reshape(count, height, width)
-    except (OSError, EOFError, KeyError, ValueError) as error:
+        data = gzip.decompress(source.read_bytes())
+        magic, count, height, width = np.frombuffer(data, ">i4", 4)
+        if magic != _IDX_IMAGES:
+            raise ValueError("not an IDX file of images")
+        return np.frombuffer(data, np.uint8, offset=16).reshape(count, height, width)
+    except (OSError, EOFError, ValueError) as error:
         raise DatasetError(f"{source} is damaged: {error}") from error
-    if images.dtype != np.uint8 or images.ndim != 3:
-        raise DatasetError(f"{source} is damaged: {images.dtype} array of shape {images.shape}")
-    return images

@@ -1,4 +1,4 @@
-"""Training pictures from tar shards, folders or single files, decoded once into memory."""
+"""Training pictures from shards, folders, files or MNIST, decoded once into memory."""
 
 from __future__ import annotations
 
@@ -10,28 +10,40 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from imgcodec.datasets.mnist import FILE_NAME, read_images, to_block
+
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
 
 
 def iter_pictures(paths: list[Path]) -> Iterator[np.ndarray]:
-    """Yield RGB uint8 arrays (H, W, 3) from folders, ``.tar`` shards and picture files.
+    """Yield RGB uint8 arrays (H, W, 3) from folders, shards and picture files.
 
-    A folder is searched recursively for pictures and shards; everything comes in sorted order.
+    A folder is searched recursively for pictures, ``.tar`` shards and ``mnist.npz``; everything
+    comes in sorted order. An ``.npz`` file yields its training digits, continued to multiples of 32
+    pixels.
 
     Raises:
         FileNotFoundError: a path does not exist, or nothing was found below any of them.
+        DatasetError: an ``.npz`` file without training digits.
     """
     count = 0
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"training data not found: {path}")
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for file in files:
+        for file in _files_below(path) if path.is_dir() else [path]:
             for picture in _pictures_of_file(file):
                 count += 1
                 yield picture
     if not count:
-        raise FileNotFoundError(f"no pictures or .tar shards in {', '.join(map(str, paths))}")
+        raise FileNotFoundError(
+            f"no pictures, .tar shards or mnist.npz in {', '.join(map(str, paths))}"
+        )
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return all files, but for arrays that are no digits."""
+    files = sorted(folder.rglob("*"))
+    return [file for file in files if file.suffix.lower() != ".npz" or file.name == FILE_NAME]
 
 
 def _pictures_of_file(file: Path) -> Iterator[np.ndarray]:
@@ -43,6 +55,8 @@ def _pictures_of_file(file: Path) -> Iterator[np.ndarray]:
                 content = archive.extractfile(member) if member.isfile() else None
                 if content is not None and Path(member.name).suffix.lower() in SUFFIXES:
                     yield _decode(content.read())
+    elif file.suffix.lower() == ".npz":
+        yield from map(to_block, read_images(file, "train"))
 
 
 def _decode(data: bytes) -> np.ndarray:

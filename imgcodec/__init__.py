@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         CorruptStreamError,
         ImageFormatError,
         UnknownModelError,
+        UnreachableTargetError,
         UnsupportedVersionError,
     )
 
@@ -31,6 +32,7 @@ _HOMES = {
     "CorruptStreamError": "imgcodec.codec.errors",
     "ImageFormatError": "imgcodec.codec.errors",
     "UnknownModelError": "imgcodec.codec.errors",
+    "UnreachableTargetError": "imgcodec.codec.errors",
     "UnsupportedVersionError": "imgcodec.codec.errors",
     "decode": "imgcodec.codec.api",
     "encode": "imgcodec.codec.api",
@@ -43,6 +45,7 @@ __all__ = [
     "CorruptStreamError",
     "ImageFormatError",
     "UnknownModelError",
+    "UnreachableTargetError",
     "UnsupportedVersionError",
     "__version__",
     "decode",

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ PassGenerator = Generator["Pass", np.ndarray, Tensor]
 
 
 def normal_tables() -> Tables:
-    """Return the normal tables of all rows, used until an export replaces them by measured ones."""
+    """Return a table of a zero-mean normal for every row of `nets.rate`."""
     scales = rate.SCALE_MIN * np.exp(np.arange(rate.NUM_ROWS) / rate.ROWS_PER_NEPER)
     return Tables.gaussian(scales)
 
@@ -52,6 +52,23 @@ class Pass:
     positions: np.ndarray
 
 
+@dataclass(frozen=True)
+class TrainOutput:
+    """What a model returns for a training batch of B crops.
+
+    Attributes:
+        x_hat: (B, 3, H, W) reconstructions of the integers that would be sent.
+        bits: (B,) bits of these integers, differentiable where the rate shapes the latents.
+        auxiliary: scalar to add to the loss as it is (commitment and the like).
+        stats: scalars for the log.
+    """
+
+    x_hat: Tensor
+    bits: Tensor
+    auxiliary: Tensor
+    stats: dict[str, Tensor] = field(default_factory=dict)
+
+
 def drive(passes: PassGenerator, respond: Callable[[Pass], np.ndarray | None]) -> Tensor:
     """Run a pass generator, answering every pass with `respond(pass)`, and return y_hat."""
     try:
@@ -66,12 +83,47 @@ class CodecModel(nn.Module, ABC):
     """A trained transform with its entropy model."""
 
     family: str
-    num_segments: int
     latent_channels: int
     stride_px: int
     """Pictures are padded to multiples of this; one latent position covers its square."""
     analysis_halo_px: int
     synthesis_halo_px: int
+    max_level: float
+    """Training samples the rate axis uniformly from [0, max_level]."""
+    float32_parameters: frozenset[str] = frozenset()
+    """Names of parameters and buffers that float16 would harm."""
+    decoder_prefixes: tuple[str, ...]
+    """Beginnings of the names that synthesis alone uses: what a second decoder replaces."""
+
+    @property
+    def quality_ladder(self) -> tuple[int, ...]:
+        """Qualities that show the whole range of rates, each a step of its own."""
+        return (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
+
+    # ---- training ----------------------------------------------------------------------
+
+    @abstractmethod
+    def init_from_patches(self, patches: Tensor) -> None:
+        """Start from the statistics of patches (N, 3 * stride^2), pixel-unshuffled x - 0.5."""
+
+    @abstractmethod
+    def lambdas(self, level: Tensor) -> Tensor:
+        """Return lambda, the weight of the distortion against bpp, of levels (B,)."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, level: Tensor) -> TrainOutput:
+        """Run a training batch: x (B, 3, H, W) in [0, 1], level (B,) on the rate axis."""
+
+    # ---- coding ------------------------------------------------------------------------
+
+    @staticmethod
+    @abstractmethod
+    def default_tables() -> Tables:
+        """Return the tables used until an export replaces them by measured ones."""
+
+    @abstractmethod
+    def num_segments(self, quality: int) -> int:
+        """Return the number of container segments that the passes of a quality fill."""
 
     @abstractmethod
     def prepare(self, code_lengths: np.ndarray, half_widths: np.ndarray) -> CodecModel:

@@ -31,11 +31,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imgcodec.codec.models.base import CodecModel, Pass, PassGenerator, normal_tables
+from imgcodec.codec.entropy.tables import Tables
+from imgcodec.codec.models.base import (
+    CodecModel,
+    Pass,
+    PassGenerator,
+    TrainOutput,
+    normal_tables,
+)
 from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.blocks import anchor_weights
 from imgcodec.codec.nets.context import MeanNet, RowFeatures, RowNet, pass_masks, tile_cell
 from imgcodec.codec.nets.exact import BIAS_BITS, MAGNITUDE_MAX, compand, on_grid, snap_
+from imgcodec.codec.nets.klt import klt_of_patches
 from imgcodec.codec.nets.rounding import round_by_cost, rounding_thresholds
 from imgcodec.codec.nets.transforms import (
     Analysis,
@@ -77,14 +85,16 @@ class BetaModel(CodecModel):
     """Transform, hyperprior and context of the beta family; see the module docstring."""
 
     family = "beta"
-    num_segments = 1
     stride_px = STRIDE
+    float32_parameters = frozenset({"y_deviation", "log_gain", "z_log_gain"})
+    decoder_prefixes = ("g_s.", "klt_synthesis.")
 
     def __init__(self, cfg: BetaConfig) -> None:
         super().__init__()
         self.cfg = cfg
         m, anchors = cfg.latent_channels, cfg.num_anchors
         self.latent_channels = m
+        self.max_level = anchors - 1
         self.klt_analysis = nn.Conv2d(3 * STRIDE**2, m, 1)
         self.klt_synthesis = nn.Conv2d(m, 3 * STRIDE**2, 1)
         self.register_buffer("y_deviation", torch.ones(m))
@@ -113,14 +123,9 @@ class BetaModel(CodecModel):
     # ---- start -------------------------------------------------------------------------
 
     @torch.no_grad()
-    def init_from_klt(self, mean: Tensor, basis: Tensor, deviations: Tensor) -> None:
-        """Start from the linear codec that is optimal for the given patch statistics.
-
-        Args:
-            mean: (768,) mean of pixel-unshuffled patches of x - 0.5.
-            basis: (M, 768) orthonormal rows.
-            deviations: (M,) standard deviations of the coefficients.
-        """
+    def init_from_patches(self, patches: Tensor) -> None:
+        """Start from the linear codec that is optimal for the patches (N, 768)."""
+        mean, basis, deviations = klt_of_patches(patches, self.cfg.latent_channels)
         self.klt_analysis.weight.copy_(basis[:, :, None, None])
         self.klt_analysis.bias.copy_(-basis @ mean)
         self.klt_synthesis.weight.copy_(basis.T[:, :, None, None])
@@ -141,8 +146,8 @@ class BetaModel(CodecModel):
 
     # ---- training ----------------------------------------------------------------------
 
-    def forward(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return x_hat, bits of y and bits of z for training.
+    def forward(self, x: Tensor, level: Tensor) -> TrainOutput:
+        """Return reconstructions and bits for training.
 
         Reconstructions are those of integers rounded as the encoder does (straight-through), and
         so are the bits, but their gradient in the latents is that of noisy ones: table rows learn
@@ -151,9 +156,6 @@ class BetaModel(CodecModel):
         Args:
             x: (B, 3, H, W) in [0, 1], sides multiples of 64.
             level: (B,) position on the rate axis.
-
-        Returns:
-            x_hat (B, 3, H, W), bits of y (B,), bits of z (B,).
         """
         weights = anchor_weights(level, self.cfg.num_anchors)
         gain = (weights @ self.log_gain).exp()[:, :, None, None]
@@ -183,9 +185,23 @@ class BetaModel(CodecModel):
             y_hat = torch.where(mask, means + (error + (q - error.detach())) / gain, y_hat)
             seen = torch.where(mask, compand(q), seen)
         bits_y = rate.bits_of_integers(integers, residual, rows).sum(dim=(1, 2, 3))
-        return self._synthesise(y_hat, weights), bits_y, bits_z
+        return TrainOutput(
+            x_hat=self._synthesise(y_hat, weights),
+            bits=bits_y + bits_z,
+            auxiliary=bits_y.new_zeros(()),
+            stats={"bpp_z": bits_z.mean() / (x.shape[2] * x.shape[3])},
+        )
 
     # ---- coding ------------------------------------------------------------------------
+
+    @staticmethod
+    def default_tables() -> Tables:
+        """Return normal tables."""
+        return normal_tables()
+
+    def num_segments(self, quality: int) -> int:
+        """Return 1: z and y share a stream."""
+        return 1
 
     def prepare(self, code_lengths: np.ndarray, half_widths: np.ndarray) -> BetaModel:
         """Freeze for coding: eval mode, exact parameters on their grids, in float64.

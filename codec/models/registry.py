@@ -6,9 +6,17 @@ from typing import Any
 
 from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.beta import BetaConfig, BetaModel
+from imgcodec.codec.models.convvae import ConvVaeConfig, ConvVaeModel
+from imgcodec.codec.models.cv import CvConfig, CvModel
+from imgcodec.codec.models.vq import VqConfig, VqModel
 from imgcodec.codec.strict import build
 
-FAMILIES = {"beta": (BetaModel, BetaConfig)}
+FAMILIES = {
+    "beta": (BetaModel, BetaConfig),
+    "vq": (VqModel, VqConfig),
+    "cv": (CvModel, CvConfig),
+    "convvae": (ConvVaeModel, ConvVaeConfig),
+}
 
 
 def build_model(family: str, sizes: dict[str, Any]) -> CodecModel:

@@ -4,6 +4,9 @@ Tensors are float16 or float32, but everything that table rows depend on is inte
 units of 2**-12 (weights of the exact networks), int32 in units of 2**-20 (their biases and the
 log-scales). The hash in a file's metadata is the SHA-256 of names, types, shapes and bytes of all
 tensors; streams carry its first four bytes.
+
+Further decoders of a model are files beside it, ``<id>.<decoder>.safetensors``: other tensors for
+the synthesis alone, bound to the hash of the model. Streams know nothing of them.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "weights"
 TABLE_PREFIX = "tables."
 HASH_BYTES = 4
+FIDELITY = "fidelity"
+"""The decoder inside a model's own file."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class ModelInfo:
         licence: licence of the weights.
         provenance: what they were trained on.
         path: the file.
+        decoders: names of its decoders, "fidelity" first.
     """
 
     id: str
@@ -59,6 +65,7 @@ class ModelInfo:
     licence: str
     provenance: str
     path: Path
+    decoders: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,8 @@ class LoadedModel:
 
 def list_models() -> list[ModelInfo]:
     """Return the models whose weights are installed with the package, by id."""
-    return [_read_info(path) for path in sorted(WEIGHTS_DIR.glob("*.safetensors"))]
+    paths = sorted(WEIGHTS_DIR.glob("*.safetensors"))
+    return [_read_info(path) for path in paths if "." not in path.stem]
 
 
 def find_model(name: str | Path) -> ModelInfo:
@@ -112,13 +120,22 @@ def find_model_of_stream(stream_hash: bytes, name: str | Path | None = None) -> 
     )
 
 
-def load_model(info: ModelInfo) -> LoadedModel:
-    """Load a model, once per process and file.
+def load_model(info: ModelInfo, decoder: str = FIDELITY) -> LoadedModel:
+    """Load a model with one of its decoders, once per process and file.
 
     Raises:
-        UnknownModelError: the file is damaged or does not fit its own description.
+        UnknownModelError: there is no such decoder, or a file is damaged or does not fit.
     """
-    return _load(str(info.path), info.path.stat().st_mtime_ns)
+    if decoder not in info.decoders:
+        known = ", ".join(info.decoders)
+        raise UnknownModelError(f"{info.id} has no decoder '{decoder}'; known: {known}")
+    path = info.path if decoder == FIDELITY else decoder_path(info.path, decoder)
+    return _load(str(info.path), str(path), path.stat().st_mtime_ns)
+
+
+def decoder_path(model: Path, decoder: str) -> Path:
+    """Return where a further decoder of a weights file lies."""
+    return model.with_name(f"{model.stem}.{decoder}.safetensors")
 
 
 def hash_of_tensors(arrays: Mapping[str, NDArray]) -> str:
@@ -132,13 +149,16 @@ def hash_of_tensors(arrays: Mapping[str, NDArray]) -> str:
 
 
 @lru_cache(maxsize=4)
-def _load(path: str, _mtime_ns: int) -> LoadedModel:
-    info = _read_info(Path(path))
-    with safe_open(path, "numpy") as file:
-        metadata = file.metadata()
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if hash_of_tensors(arrays) != info.hash:
-        raise UnknownModelError(f"{path}: the tensors do not have the hash of the metadata")
+def _load(model_path: str, decoder_file: str, _mtime_ns: int) -> LoadedModel:
+    info = _read_info(Path(model_path))
+    arrays, metadata = _read_arrays(model_path)
+    if decoder_file != model_path:
+        others, details = _read_arrays(decoder_file)
+        if details.get("model_hash") != info.hash:
+            raise UnknownModelError(f"{decoder_file} belongs to other weights than {info.id}")
+        if not set(others) <= set(arrays):
+            raise UnknownModelError(f"{decoder_file} has tensors that {info.id} lacks")
+        arrays |= others
     try:
         model = build_model(info.family, json.loads(metadata["model"]))
         model.load_state_dict(
@@ -156,9 +176,24 @@ def _load(path: str, _mtime_ns: int) -> LoadedModel:
             }
         )
     except (KeyError, RuntimeError, ValueError) as error:
-        raise UnknownModelError(f"{path}: not a weights file of this version: {error}") from error
+        raise UnknownModelError(
+            f"{model_path}: not a weights file of this version: {error}"
+        ) from error
     model.prepare(tables.bits(), tables.half_widths)
     return LoadedModel(info, model.to(memory_format=torch.channels_last), tables)
+
+
+def _read_arrays(path: str) -> tuple[dict[str, NDArray], dict[str, str]]:
+    """Return tensors and metadata of a file whose hash is right."""
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UnknownModelError(f"cannot read weights {path}: {error}") from error
+    if hash_of_tensors(arrays) != metadata.get("hash"):
+        raise UnknownModelError(f"{path}: the tensors do not have the hash of the metadata")
+    return arrays, metadata
 
 
 def integers_to_float(tensor: torch.Tensor) -> torch.Tensor:
@@ -185,6 +220,7 @@ def _read_info(path: Path) -> ModelInfo:
             licence=metadata["licence"],
             provenance=metadata["provenance"],
             path=path,
+            decoders=(FIDELITY, *_further_decoders(path)),
         )
     except (OSError, SafetensorError) as error:
         raise UnknownModelError(f"cannot read weights {path}: {error}") from error
@@ -193,3 +229,8 @@ def _read_info(path: Path) -> ModelInfo:
             f"{path}: no exported weights (missing or bad metadata: {error}); "
             "`imgcodec export` makes them from a training run"
         ) from error
+
+
+def _further_decoders(model: Path) -> list[str]:
+    files = sorted(model.parent.glob(f"{model.stem}.*.safetensors"))
+    return [file.name.removeprefix(f"{model.stem}.").removesuffix(".safetensors") for file in files]

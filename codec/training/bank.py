@@ -26,17 +26,29 @@ class CropBank:
             raise ValueError(f"no picture is as large as the crops ({crop_px} px)")
 
     def sample(
-        self, count: int, rng: random.Random, scale_min: float, scale_probability: float
+        self,
+        count: int,
+        rng: random.Random,
+        scale_min: float,
+        scale_probability: float,
+        flip_probability: float,
     ) -> Tensor:
         """Return (count, 3, crop, crop) float32 in [0, 1].
 
         With `scale_probability` a larger region, up to crop / scale_min, is reduced to the crop
         (bicubic with antialiasing), as if the picture had been taken from further away.
         """
-        crops = [self._crop(rng, scale_min, scale_probability) for _ in range(count)]
-        return torch.stack(crops)
+        return torch.stack(
+            [self._crop(rng, scale_min, scale_probability, flip_probability) for _ in range(count)]
+        )
 
-    def _crop(self, rng: random.Random, scale_min: float, scale_probability: float) -> Tensor:
+    def _crop(
+        self,
+        rng: random.Random,
+        scale_min: float,
+        scale_probability: float,
+        flip_probability: float,
+    ) -> Tensor:
         picture = self.pictures[rng.randrange(len(self.pictures))]
         height, width = picture.shape[1:]
         side = self.crop_px
@@ -47,7 +59,7 @@ class CropBank:
         if side != self.crop_px:
             size = (self.crop_px, self.crop_px)
             crop = F.interpolate(crop[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
-        if rng.random() < 0.5:
+        if rng.random() < flip_probability:
             crop = crop.flip(2)
         return crop.contiguous()
 
@@ -56,6 +68,6 @@ class CropBank:
         per_crop = (self.crop_px // side) ** 2
         rows = []
         for _ in range(-(-count // per_crop)):
-            crop = self._crop(rng, 0.5, 0.5)[None] - 0.5
+            crop = self._crop(rng, 0.5, 0.5, 0.5)[None] - 0.5
             rows.append(F.pixel_unshuffle(crop, side)[0].flatten(1).T)
         return torch.cat(rows)[:count]

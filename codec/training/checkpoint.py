@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from imgcodec.codec.models.weights import integers_to_float
+from imgcodec.codec.training.adversarial import Adversary
 from imgcodec.codec.training.recipe import Recipe
 
 
@@ -23,6 +24,7 @@ def save_checkpoint(
     model: nn.Module,
     ema: nn.Module,
     optimisers: list[torch.optim.Optimizer],
+    adversary: Adversary | None,
     state: Any,
     rng: random.Random,
 ) -> None:
@@ -33,6 +35,7 @@ def save_checkpoint(
         "model": model.state_dict(),
         "ema": ema.state_dict(),
         "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+        "adversary": None if adversary is None else adversary.state_dict(),
         "state": dataclasses.asdict(state),
         "python_rng": [version, list(internal), gauss],
         "torch_rng": torch.get_rng_state(),
@@ -47,6 +50,7 @@ def load_checkpoint(
     model: nn.Module,
     ema: nn.Module,
     optimisers: list[torch.optim.Optimizer],
+    adversary: Adversary | None,
     state: Any,
     rng: random.Random,
 ) -> None:
@@ -62,6 +66,8 @@ def load_checkpoint(
     ema.load_state_dict(content["ema"])
     for optimiser, values in zip(optimisers, content["optimisers"], strict=True):
         optimiser.load_state_dict(values)
+    if adversary is not None and content["adversary"] is not None:
+        adversary.load_state_dict(content["adversary"])
     for field in dataclasses.fields(state):
         setattr(state, field.name, content["state"][field.name])
     version, internal, gauss = content["python_rng"]

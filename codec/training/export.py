@@ -13,10 +13,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from imgcodec.codec.entropy.tables import Tables
-from imgcodec.codec.models.base import CodecModel, Pass, drive, normal_tables
+from imgcodec.codec.models.base import CodecModel, Pass, drive
 from imgcodec.codec.models.complexity import kmac_per_pixel
 from imgcodec.codec.models.registry import build_model
-from imgcodec.codec.models.weights import TABLE_PREFIX, hash_of_tensors
+from imgcodec.codec.models.weights import TABLE_PREFIX, hash_of_tensors, integers_to_float
 from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS
 from imgcodec.codec.training.checkpoint import load_initial_weights
 
@@ -26,8 +26,9 @@ CALIBRATION_SIDE_PX = 512
 CALIBRATION_ROUNDS = 2
 """The encoder's rounding follows the tables, and the tables follow its rounding."""
 TABLE_STRENGTH = 200.0
-"""Pseudo-counts of the normal prior in every measured row."""
-KEPT_IN_FLOAT32 = ("y_deviation", "log_gain", "z_log_gain")
+"""Pseudo-counts of the prior in every measured row."""
+FLOAT16_ERROR = 2e-3
+"""What storing weights in half precision may change."""
 
 
 def export(
@@ -44,13 +45,13 @@ def export(
     Args:
         ema: ema.safetensors of a training run.
         out: target, ``<id>.safetensors``.
-        pictures: RGB uint8 arrays on which tables are measured; none keeps the normal tables.
+        pictures: RGB uint8 arrays on which tables are measured; none keeps the default tables.
         provenance: what the model was trained on, for the metadata.
         licence: licence of the weights, for the metadata.
         name: model id; by default the recipe's.
 
     Returns:
-        bits of the calibration pictures under normal and under measured tables, if any.
+        bits of the calibration pictures under default and under measured tables, if any.
     """
     with safe_open(ema, "numpy") as file:
         metadata = file.metadata()
@@ -58,7 +59,7 @@ def export(
     model = build_model(recipe["family"], recipe["model"])
     load_initial_weights(model, ema)
     params = sum(parameter.numel() for parameter in model.parameters())
-    tables = normal_tables()
+    tables = model.default_tables()
     model.prepare(tables.bits(), tables.half_widths)
     # What is measured must be what is shipped: round the float weights first.
     stored = {name: to_stored(model, name, t) for name, t in model.state_dict().items()}
@@ -66,11 +67,11 @@ def export(
     arrays = dict(stored)
     sample = list(pictures)
     if sample:
-        normal = tables
-        _, report["bits_with_normal_tables"] = count_symbols(model, sample, normal)
+        prior = tables
+        _, report["bits_with_default_tables"] = count_symbols(model, sample, prior)
         for _ in range(CALIBRATION_ROUNDS):
             counts, _ = count_symbols(model, sample, tables)
-            tables = Tables.from_histograms(counts, normal, TABLE_STRENGTH)
+            tables = Tables.from_histograms(counts, prior, TABLE_STRENGTH)
             model.prepare(tables.bits(), tables.half_widths)
         _, report["bits_with_measured_tables"] = count_symbols(model, sample, tables)
     arrays |= {TABLE_PREFIX + key: value for key, value in tables.to_arrays().items()}
@@ -95,6 +96,56 @@ def export(
     return report
 
 
+def export_decoder(
+    ema: Path, out: Path, model: Path, *, provenance: str, licence: str = LICENCE
+) -> None:
+    """Write a further decoder of a model: the tensors that its synthesis alone uses.
+
+    Args:
+        ema: ema.safetensors of a run that trained the decoder of `model` (`train.only: decoder`).
+        out: target, ``<id of the model>.<decoder>.safetensors`` beside the model.
+        model: weights file of the model.
+        provenance, licence: for the metadata.
+
+    Raises:
+        ValueError: the run changed more than the decoder, or is of another architecture.
+    """
+    with safe_open(model, "numpy") as file:
+        base = file.metadata()
+        base_arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    with safe_open(ema, "numpy") as file:
+        metadata = file.metadata()
+    recipe = json.loads(metadata["recipe"])
+    if json.loads(base["model"]) != recipe["model"]:
+        raise ValueError(f"{ema} and {model} have other sizes")
+    trained = build_model(recipe["family"], recipe["model"])
+    load_initial_weights(trained, ema)
+    tables = trained.default_tables()
+    trained.prepare(tables.bits(), tables.half_widths)
+    arrays = {}
+    for name, tensor in trained.state_dict().items():
+        if name.startswith(trained.decoder_prefixes):
+            arrays[name] = to_stored(trained, name, tensor)
+        elif not torch.allclose(tensor.float(), _as_float(base_arrays[name]), atol=FLOAT16_ERROR):
+            raise ValueError(f"{ema} differs from {model} in {name}, not in the decoder alone")
+    details = {
+        "decoder": out.name.split(".")[-2],
+        "model_hash": base["hash"],
+        "hash": hash_of_tensors(arrays),
+        "recipe": metadata["recipe"],
+        "step": metadata["step"],
+        "licence": licence,
+        "provenance": provenance,
+    }
+    temporary = out.with_suffix(".tmp")
+    save_file(arrays, temporary, details)
+    temporary.replace(out)
+
+
+def _as_float(array: NDArray) -> torch.Tensor:
+    return integers_to_float(torch.from_numpy(array))
+
+
 def to_stored(model: CodecModel, name: str, tensor: torch.Tensor) -> NDArray:
     """Return the array that is stored for a parameter of a prepared model."""
     if name in model.exact_parameters():
@@ -103,7 +154,8 @@ def to_stored(model: CodecModel, name: str, tensor: torch.Tensor) -> NDArray:
         if np.any(units != np.round(units)) or np.abs(units).max() > np.iinfo(kind).max:
             raise ValueError(f"{name} does not lie on its grid")
         return units.astype(kind)
-    return tensor.numpy().astype(np.float32 if name in KEPT_IN_FLOAT32 else np.float16)
+    kind = np.float32 if name in model.float32_parameters else np.float16
+    return tensor.numpy().astype(kind)
 
 
 @torch.no_grad()

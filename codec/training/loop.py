@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.registry import build_model
-from imgcodec.codec.nets.klt import klt_of_patches
+from imgcodec.codec.training.adversarial import Adversary
 from imgcodec.codec.training.bank import CropBank
 from imgcodec.codec.training.checkpoint import (
     load_checkpoint,
@@ -27,12 +28,13 @@ from imgcodec.codec.training.checkpoint import (
     save_checkpoint,
     save_ema,
 )
+from imgcodec.codec.training.losses import Criterion
 from imgcodec.codec.training.optim import build_optimisers
-from imgcodec.codec.training.recipe import Recipe, TrainRecipe
+from imgcodec.codec.training.recipe import DECODER, Recipe
 from imgcodec.codec.training.validation import save_grid, validate
 
-LAMBDA_REFERENCE = 0.013
-KLT_PATCHES = 60000
+PATCH_VALUES = 46_000_000
+"""Pixel values in the patches from which a model starts."""
 HELD_OUT = 16
 LOG_SECONDS, LOG_STEPS = 20, 50
 
@@ -44,6 +46,7 @@ class TrainState:
     step: int = 0
     elapsed_s: float = 0.0
     skipped: int = 0
+    best_lpips: float = math.inf
 
 
 def train(
@@ -53,6 +56,7 @@ def train(
     *,
     resume: bool = False,
     init: Path | None = None,
+    perceptual: nn.Module | None = None,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Train the model of a recipe and return the path of the averaged (EMA) weights.
@@ -63,13 +67,17 @@ def train(
     Args:
         recipe: resolved recipe.
         pictures: RGB uint8 arrays (H, W, 3); smaller ones than the crops are left out.
-        out_dir: receives checkpoint.pt, ema.safetensors, log.csv and samples/.
+        out_dir: receives checkpoint.pt, ema.safetensors, log.csv, validation.csv, samples/ and,
+            with a perceptual module, best.safetensors: the averaged weights of the lowest LPIPS.
         resume: continue from out_dir/checkpoint.pt with the same loss.
-        init: weights to start from (a new schedule), instead of the KLT.
+        init: weights to start from (a new schedule), instead of the statistics of patches.
+        perceptual: maps x and x_hat (B, 3, H, W) in [0, 1] to (B,), for the loss, validation and
+            the choice of the best weights.
         report: receives one progress line at a time.
 
     Raises:
         FileNotFoundError: `resume` without a checkpoint.
+        ValueError: the recipe weights LPIPS and `perceptual` is missing.
     """
     cfg = recipe.train
     world, rank, device = _setup_process()
@@ -88,46 +96,37 @@ def train(
     if init is not None:
         load_initial_weights(model, init)
     elif not resume:
-        patches = bank.patches(KLT_PATCHES, model.stride_px, random.Random(cfg.seed)).cpu()
-        model.init_from_klt(*klt_of_patches(patches, model.latent_channels))
+        count = min(60000, PATCH_VALUES // (3 * model.stride_px**2))
+        patches = bank.patches(count, model.stride_px, random.Random(cfg.seed))
+        model.init_from_patches(patches.cpu())
+    if cfg.only == DECODER:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(model.decoder_prefixes))
     model = model.to(device, memory_format=torch.channels_last)
     ema = copy.deepcopy(model).requires_grad_(False)
     optimisers = build_optimisers(model, cfg.lr, cfg.weight_decay)
+    adversary = None
+    if recipe.adversarial is not None:
+        adversary = Adversary(recipe.adversarial, device, bfloat16=cfg.bfloat16)
+    if perceptual is not None:
+        perceptual = perceptual.to(device).requires_grad_(False).train()
     if resume:
-        load_checkpoint(out_dir / "checkpoint.pt", model, ema, optimisers, state, rng)
+        path = out_dir / "checkpoint.pt"
+        load_checkpoint(path, model, ema, optimisers, adversary, state, rng)
         report(f"resumed at step {state.step}")
         if rank > 0:  # the checkpoint holds the generators of rank 0
             rng.seed((cfg.seed + state.step) * 1000 + rank)
             torch.manual_seed(cfg.seed + rank + state.step)
-    loss_of = _LossOf(model, cfg)
-    runner: nn.Module = loss_of
+    runner: nn.Module = model
     if world > 1:
-        runner = nn.parallel.DistributedDataParallel(loss_of, broadcast_buffers=False)
+        runner = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
     if cfg.compile:
         runner = torch.compile(runner)
-    trainer = _Trainer(recipe, runner, model, ema, optimisers, bank, rng, state, out_dir, report)
+    criterion = Criterion(recipe.loss, perceptual, adversary, bfloat16=cfg.bfloat16)
+    trainer = _Trainer(
+        recipe, runner, model, ema, optimisers, criterion, bank, rng, state, out_dir, report
+    )
     return trainer.run(held_out, is_main=rank == 0)
-
-
-class _LossOf(nn.Module):
-    """Loss of a batch: weighted mean of bpp + lambda * 255^2 * MSE."""
-
-    def __init__(self, model: nn.Module, cfg: TrainRecipe) -> None:
-        super().__init__()
-        self.model = model
-        self.cfg = cfg
-
-    def forward(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.cfg.bfloat16):
-            x_hat, bits_y, bits_z = self.model(x, level)
-        pixels = x.shape[2] * x.shape[3]
-        bpp = (bits_y + bits_z) / pixels
-        mse = (x_hat.float() - x).square().mean(dim=(1, 2, 3)) * 255.0**2
-        lmbda = self.model.lambdas(level)
-        weight = (LAMBDA_REFERENCE / lmbda) ** self.cfg.lambda_weight_power
-        loss = (weight * (bpp + lmbda * mse)).mean()
-        stats = torch.stack([bpp, bits_z / pixels, mse.log10()]).mean(dim=1).detach()
-        return loss, stats
 
 
 class _Trainer:
@@ -137,9 +136,10 @@ class _Trainer:
         self,
         recipe: Recipe,
         runner: nn.Module,
-        model: nn.Module,
-        ema: nn.Module,
+        model: CodecModel,
+        ema: CodecModel,
         optimisers: list[torch.optim.Optimizer],
+        criterion: Criterion,
         bank: CropBank,
         rng: random.Random,
         state: TrainState,
@@ -147,18 +147,23 @@ class _Trainer:
         report: Callable[[str], None],
     ) -> None:
         self.recipe, self.cfg, self.runner, self.model = recipe, recipe.train, runner, model
-        self.ema, self.optimisers, self.bank, self.rng = ema, optimisers, bank, rng
+        self.ema, self.optimisers, self.criterion = ema, optimisers, criterion
+        self.bank, self.rng = bank, rng
         self.state, self.out_dir, self.report = state, out_dir, report
         self.stopped = False
         self.num_processes = dist.get_world_size() if dist.is_initialized() else 1
         self.started = time.monotonic() - state.elapsed_s
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.averages = list(ema.parameters())
+        pairs = zip(model.parameters(), ema.parameters(), strict=True)
+        trained = [(own, average) for own, average in pairs if own.requires_grad]
+        self.parameters = [own for own, _ in trained]
+        self.averages = [average for _, average in trained]
+        buffers = zip(model.buffers(), ema.buffers(), strict=True)
+        self.buffers = [(own, average) for own, average in buffers]
 
     def run(self, held_out: list[np.ndarray], *, is_main: bool) -> Path:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopped", True))
         next_checkpoint = next_validation = 0.0
-        window: list[Tensor] = []
+        window: list[dict[str, Tensor]] = []
         window_start, window_step = time.monotonic(), self.state.step
         if is_main:
             next_checkpoint = time.monotonic() + 60 * self.cfg.checkpoint_minutes
@@ -168,18 +173,22 @@ class _Trainer:
             now = time.monotonic()
             if is_main and (now - window_start > LOG_SECONDS or len(window) >= LOG_STEPS):
                 crops = (self.state.step - window_step) * self.cfg.batch_size * self.num_processes
-                self._log(torch.stack(window).mean(dim=0), progress, crops / (now - window_start))
+                self._log(window, progress, crops / (now - window_start))
                 window, window_start, window_step = [], now, self.state.step
             if is_main and now > next_checkpoint:
                 self._save()
                 next_checkpoint = time.monotonic() + 60 * self.cfg.checkpoint_minutes
-            if is_main and now > next_validation:
+            if is_main and self._is_validation_due(now > next_validation):
                 self._validate(held_out)
                 next_validation = time.monotonic() + 60 * self.cfg.validate_minutes
         if is_main:
             self._save()
             self._validate(held_out)
         return self.out_dir / "ema.safetensors"
+
+    def _is_validation_due(self, is_time: bool) -> bool:
+        steps = self.cfg.validate_steps
+        return self.state.step % steps == 0 if steps else is_time
 
     def _progress(self) -> float:
         self.state.elapsed_s = time.monotonic() - self.started
@@ -193,17 +202,21 @@ class _Trainer:
             progress = float(shared)
         return progress
 
-    def _step(self, progress: float) -> Tensor:
+    def _step(self, progress: float) -> dict[str, Tensor]:
         cfg, state = self.cfg, self.state
         warmup = min(1.0, (state.step + 1) / max(1, cfg.warmup_steps))
         cosine = cfg.lr_end + (1 - cfg.lr_end) * 0.5 * (1 + math.cos(math.pi * progress))
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = cfg.lr * warmup * cosine * group["lr_scale"]
-        x = self.bank.sample(cfg.batch_size, self.rng, cfg.scale_min, cfg.scale_probability)
+        x = self.bank.sample(
+            cfg.batch_size, self.rng, cfg.scale_min, cfg.scale_probability, cfg.flip_probability
+        )
         x = x.to(memory_format=torch.channels_last)
         level = self._levels(cfg.batch_size).to(x.device)
-        loss, stats = self.runner(x, level)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=cfg.bfloat16):
+            output = self.runner(x, level)
+        loss, stats = self.criterion(x, output, self.model.lambdas(level), progress)
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -217,40 +230,52 @@ class _Trainer:
             for optimiser in self.optimisers:
                 optimiser.step()
             self._average()
+            adversary = self.criterion.adversary
+            if adversary is not None and progress >= adversary.recipe.discriminator_start:
+                x_hat = output.x_hat.detach().float()
+                stats |= adversary.discriminator_step(x, x_hat, warmup * cosine)
         state.step += 1
-        return torch.cat([loss.detach()[None], stats, norm[None]])
+        return stats | {"grad_norm": norm}
 
     def _levels(self, count: int) -> Tensor:
         """Return levels uniform on the rate axis, one in each of `count` equal strata."""
-        last = self.model.cfg.num_anchors - 1
+        last = self.model.max_level
         return torch.tensor([(i + self.rng.random()) / count * last for i in range(count)])
 
     @torch.no_grad()
     def _average(self) -> None:
         decay = min(self.cfg.ema_decay, (1 + self.state.step) / (10 + self.state.step))
         torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)
+        for own, average in self.buffers:
+            average.copy_(own)
 
-    def _log(self, values: Tensor, progress: float, crops_per_s: float) -> None:
-        loss, bpp, bpp_z, log_mse, norm = values.tolist()
+    def _log(self, window: list[dict[str, Tensor]], progress: float, crops_per_s: float) -> None:
+        # A skipped step has no numbers of the discriminator.
+        names = dict.fromkeys(name for stats in window for name in stats)
+        values = {
+            name: float(torch.stack([s[name].float() for s in window if name in s]).mean())
+            for name in names
+        }
+        log10_mse = values.pop("log10_mse")
         row = {
             "step": self.state.step,
             "minutes": round(self.state.elapsed_s / 60, 2),
-            "loss": round(loss, 5),
-            "bpp": round(bpp, 5),
-            "bpp_z": round(bpp_z, 5),
-            "psnr_db": round(10 * (2 * math.log10(255) - log_mse), 3),
-            "grad_norm": round(norm, 3),
+            "psnr_db": round(10 * (2 * math.log10(255) - log10_mse), 3),
+            **{name: float(f"{value:.5g}") for name, value in values.items()},
             "crops_per_s": round(crops_per_s, 1),
         }
-        path = self.out_dir / "log.csv"
-        is_new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        self._append("log.csv", [row])
         fields = "  ".join(f"{key} {value}" for key, value in row.items())
         self.report(f"{progress:6.1%}  {fields}")
+
+    def _append(self, name: str, rows: list[dict[str, float]]) -> None:
+        path = self.out_dir / name
+        is_new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            if is_new:
+                writer.writeheader()
+            writer.writerows(rows)
 
     def _save(self) -> None:
         save_checkpoint(
@@ -259,6 +284,7 @@ class _Trainer:
             self.model,
             self.ema,
             self.optimisers,
+            self.criterion.adversary,
             self.state,
             self.rng,
         )
@@ -268,9 +294,16 @@ class _Trainer:
         if not held_out:
             return
         started = time.monotonic()
-        rows, pairs = validate(self.ema, held_out)
+        rows, pairs = validate(self.ema, held_out, self.criterion.perceptual)
         for row in rows:
             self.report("validation  " + "  ".join(f"{k} {v}" for k, v in row.items()))
+        times = {"step": self.state.step, "minutes": round(self.state.elapsed_s / 60, 2)}
+        self._append("validation.csv", [times | row for row in rows])
+        if "lpips" in rows[0]:
+            lpips = float(np.mean([row["lpips"] for row in rows]))
+            if lpips < self.state.best_lpips:
+                self.state.best_lpips = lpips
+                save_ema(self.out_dir / "best.safetensors", self.recipe, self.ema, self.state.step)
         save_grid(pairs, self.out_dir / "samples" / f"step-{self.state.step:07d}.png")
         # Validation does not count as training time.
         self.started += time.monotonic() - started

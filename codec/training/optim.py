@@ -91,6 +91,8 @@ def build_optimisers(
     """
     linear, matrices, others = [], [], []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         is_matrix = parameter.ndim == 4 and parameter.shape[2:] == (1, 1)
         if name.startswith("klt_"):
             linear.append(parameter)

@@ -10,6 +10,11 @@ from typing import Any
 import yaml
 
 from imgcodec.codec.strict import RecipeError, build, check_keys
+from imgcodec.codec.training.adversarial import AdversarialRecipe
+from imgcodec.codec.training.losses import LossRecipe
+
+DECODER = "decoder"
+PARTS = ("all", DECODER)
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,13 @@ class TrainRecipe:
         ema_decay: decay of the averaged weights.
         scale_min: smallest random reduction of a crop (1 = none).
         scale_probability: share of crops that are reduced at random.
-        lambda_weight_power: losses are weighted by (0.013 / lambda) ** power.
+        flip_probability: share of crops that are mirrored.
+        only: "all", or "decoder": train the synthesis, freeze everything else.
         seed: seed of every generator.
         bfloat16: autocast of the transforms.
         compile: torch.compile the model (worth it on a GPU only).
         validate_minutes, checkpoint_minutes: intervals.
+        validate_steps: interval in steps, instead of minutes where it is not 0.
     """
 
     steps: int = 20000
@@ -47,22 +54,33 @@ class TrainRecipe:
     ema_decay: float = 0.999
     scale_min: float = 0.5
     scale_probability: float = 0.5
-    lambda_weight_power: float = 0.35
+    flip_probability: float = 0.5
+    only: str = "all"
     seed: int = 1
     bfloat16: bool = True
     compile: bool = False
     validate_minutes: float = 10.0
+    validate_steps: int = 0
     checkpoint_minutes: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.only not in PARTS:
+            raise ValueError(f"only must be one of {', '.join(PARTS)}, not {self.only!r}")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A resolved recipe: family, its sizes, and how to train."""
+    """A resolved recipe: family, its sizes, what to minimise, and how to train.
+
+    Without an `adversarial` section there is no discriminator.
+    """
 
     family: str
     name: str
     model: dict[str, Any]
     train: TrainRecipe
+    loss: LossRecipe = dataclasses.field(default_factory=LossRecipe)
+    adversarial: AdversarialRecipe | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain containers, as stored in checkpoints and weights."""
@@ -90,14 +108,18 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
 
 def recipe_from_dict(content: dict[str, Any], source: str) -> Recipe:
     """Check plain containers against the dataclasses; `source` names them in messages."""
-    known = ["family", "name", "model", "train"]
+    known = ["family", "name", "model", "train", "loss", "adversarial"]
     check_keys(content, known, source)
     if "family" not in content:
         raise RecipeError(f"{source}: key 'family' is missing")
-    train = content.get("train") or {}
+    adversarial = content.get("adversarial")
     return Recipe(
         family=str(content["family"]),
         name=str(content.get("name", f"{content['family']}-custom")),
         model=dict(content.get("model") or {}),
-        train=build(TrainRecipe, train, f"{source}: train"),
+        train=build(TrainRecipe, content.get("train") or {}, f"{source}: train"),
+        loss=build(LossRecipe, content.get("loss") or {}, f"{source}: loss"),
+        adversarial=None
+        if adversarial is None
+        else build(AdversarialRecipe, adversarial, f"{source}: adversarial"),
     )

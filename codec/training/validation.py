@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from imgcodec.codec.entropy.tables import Tables
-from imgcodec.codec.models.base import CodecModel, Pass, drive, normal_tables
+from imgcodec.codec.models.base import CodecModel, Pass, drive
 
 QUALITIES = (10, 40, 70, 100)
 SIDE_PX = 256
@@ -47,10 +48,13 @@ def evaluate(
 
 
 def validate(
-    ema: CodecModel, pictures: list[np.ndarray]
+    ema: CodecModel, pictures: list[np.ndarray], perceptual: nn.Module | None = None
 ) -> tuple[list[dict[str, Any]], list[tuple[np.ndarray, np.ndarray]]]:
-    """Return a row of mean bpp and PSNR per quality, and (original, decoded) pairs."""
-    tables = normal_tables()
+    """Return a row of mean bpp, PSNR and LPIPS per quality, and (original, decoded) pairs.
+
+    LPIPS is there if the `perceptual` module is.
+    """
+    tables = ema.default_tables()
     model = copy.deepcopy(ema).prepare(tables.bits(), tables.half_widths)
     rows, pairs = [], []
     for quality in QUALITIES:
@@ -58,12 +62,28 @@ def validate(
         for picture in pictures:
             crop = picture[:SIDE_PX, :SIDE_PX]
             bpp, psnr, decoded = evaluate(model, crop, quality, tables)
-            results.append((bpp, psnr))
+            crop = crop[: decoded.shape[0], : decoded.shape[1]]
+            values = {"bpp": bpp, "psnr_db": psnr}
+            if perceptual is not None:
+                values["lpips"] = _lpips(perceptual, crop, decoded)
+            results.append(values)
             if quality == QUALITIES[1]:
-                pairs.append((crop[: decoded.shape[0], : decoded.shape[1]], decoded))
-        bpp, psnr = np.mean(results, axis=0)
-        rows.append({"quality": quality, "bpp": round(bpp, 4), "psnr_db": round(psnr, 3)})
+                pairs.append((crop, decoded))
+        means = {name: float(np.mean([r[name] for r in results])) for name in results[0]}
+        rows.append({"quality": quality, **{k: round(v, 4) for k, v in means.items()}})
     return rows, pairs
+
+
+def _lpips(perceptual: nn.Module, original: np.ndarray, decoded: np.ndarray) -> float:
+    was_training, device = perceptual.training, next(perceptual.parameters()).device
+    x, x_hat = (
+        torch.from_numpy(p.copy()).to(device).permute(2, 0, 1)[None] / 255.0
+        for p in (original, decoded)
+    )
+    with torch.no_grad():
+        value = float(perceptual.eval()(x, x_hat))
+    perceptual.train(was_training)
+    return value
 
 
 def save_grid(pairs: list[tuple[np.ndarray, np.ndarray]], path: Path, columns: int = 4) -> None:

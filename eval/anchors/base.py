@@ -104,7 +104,7 @@ def get_codec(name: str) -> ImageCodec:
     if base.startswith("imgcodec:"):
         from imgcodec.eval.anchors.ours import ImgcodecCodec
 
-        codec: ImageCodec = ImgcodecCodec(model=base.removeprefix("imgcodec:"), name=base)
+        codec: ImageCodec = ImgcodecCodec.of_model(base, base.removeprefix("imgcodec:"))
     elif base in _FACTORIES:
         codec = _FACTORIES[base]()
     else:

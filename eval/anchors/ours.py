@@ -14,8 +14,7 @@ import numpy as np
 
 from imgcodec.eval.anchors.base import RgbArray, Setting, register
 
-LADDER = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
-FAMILIES = ("beta",)
+FIDELITY = "fidelity"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +25,25 @@ class ImgcodecCodec:
         name: value of the `codec` column.
         settings: qualities, low to high rate.
         model: family, model id or path of a weights file.
+        decoder: which of the model's decoders.
     """
 
     name: str
-    settings: Sequence[Setting] = LADDER
+    settings: Sequence[Setting]
     model: str = "beta"
+    decoder: str = FIDELITY
+
+    @classmethod
+    def of_model(cls, name: str, model: str, decoder: str = FIDELITY) -> ImgcodecCodec:
+        """Return the codec of a model with the ladder of qualities that the model recommends.
+
+        Raises:
+            UnknownModelError: the model is not installed.
+        """
+        from imgcodec.codec.models.weights import find_model, load_model
+
+        ladder = load_model(find_model(model)).model.quality_ladder
+        return cls(name, ladder, model, decoder)
 
     def encode(self, rgb: RgbArray, setting: Setting) -> bytes:
         """Return the `.cvb` file for a uint8 HxWx3 array."""
@@ -42,14 +55,15 @@ class ImgcodecCodec:
         """Return the uint8 HxWx3 array of a `.cvb` file."""
         import imgcodec
 
-        return np.asarray(imgcodec.decode(data, model=self._weights_file).convert("RGB"))
+        image = imgcodec.decode(data, model=self._weights_file, decoder=self.decoder)
+        return np.asarray(image.convert("RGB"))
 
     def describe(self, setting: Setting) -> str:
         """Return the setting as `q=quality`."""
         return f"q={setting}"
 
     def describe_codec(self) -> str:
-        """Return model id, hash and the complexity of the decoder.
+        """Return model id, hash, decoder and its complexity.
 
         Raises:
             UnknownModelError: the model is not installed.
@@ -57,7 +71,8 @@ class ImgcodecCodec:
         from imgcodec.codec.models.weights import find_model
 
         info = find_model(self.model)
-        return f"imgcodec {info.id} ({info.hash[:8]}), decoder {info.kmac_decode:.1f} kMAC/px"
+        name = "decoder" if self.decoder == FIDELITY else f"{self.decoder} decoder"
+        return f"imgcodec {info.id} ({info.hash[:8]}), {name} {info.kmac_decode:.1f} kMAC/px"
 
     def sizes(self, data: bytes) -> tuple[float, float]:
         """Return (bytes of entropy-coded payload, likelihood estimate in bytes) of a file."""
@@ -109,7 +124,12 @@ class ImgcodecCodec:
 
 
 def register_all() -> None:
-    """Register one codec per model family."""
-    for family in FAMILIES:
-        name = f"imgcodec-{family}"
-        register(name, functools.partial(ImgcodecCodec, name=name, model=family))
+    """Register a codec per model family, and one per further decoder of an installed model."""
+    from imgcodec.codec.models.registry import FAMILIES
+    from imgcodec.codec.models.weights import list_models
+
+    pairs = [(family, FIDELITY) for family in FAMILIES]
+    pairs += [(m.family, decoder) for m in list_models() for decoder in m.decoders[1:]]
+    for family, decoder in dict.fromkeys(pairs):
+        name = f"imgcodec-{family}" + ("" if decoder == FIDELITY else f"-{decoder}")
+        register(name, functools.partial(ImgcodecCodec.of_model, name, family, decoder))

@@ -34,28 +34,9 @@ class Lpips:
     columns = ("lpips",)
 
     def __init__(self, network: str, options: MetricOptions) -> None:
-        torchvision_module("LPIPS")
-        try:
-            import lpips
-        except ImportError as error:
-            raise MetricError(
-                "LPIPS needs the package lpips: pip install 'imgcodec[eval]'"
-            ) from error
         self._network = network
         self._device = options.device
-        self._package = lpips
-        state = load_features(network, options)
-        # pnet_rand only keeps the package from downloading; every parameter is replaced below.
-        with warnings.catch_warnings():
-            # The package still uses torchvision's old keyword.
-            warnings.simplefilter("ignore", UserWarning)
-            model = lpips.LPIPS(net=network, pnet_rand=True, verbose=False)
-        trunk = model.net.state_dict()
-        missing = [name for name in trunk if _feature_name(name) not in state]
-        if missing:
-            raise MetricError(f"LPIPS {network}: weights lack {_feature_name(missing[0])}")
-        model.net.load_state_dict({name: state[_feature_name(name)] for name in trunk})
-        self._model = model.eval().requires_grad_(False).to(options.device)
+        self._package, self._model = _load(network, options)
 
     def prepare(self, reference: RgbArray) -> Any:
         """Return the normalised features of the original by layer, None if it is too small."""
@@ -87,6 +68,46 @@ class Lpips:
             scaled = to_tensor(rgb, self._device) / 127.5 - 1.0  # (1, 3, H, W) in -1..1
             layers = self._model.net(self._model.scaling_layer(scaled))
             return [self._package.normalize_tensor(layer) for layer in layers]
+
+
+def differentiable_lpips(network: str, options: MetricOptions) -> Any:
+    """Return LPIPS as a loss for training: a torch module, ``loss(x, x_hat) -> (B,)``.
+
+    Its value in evaluation mode is that of `Lpips` on unrounded pictures.
+
+    Args:
+        network: `alex`, `squeeze` or `vgg`.
+        options: device and folders of weights.
+
+    Raises:
+        MetricError: package or weights are missing.
+    """
+    from imgcodec.codec.training.perceptual import LpipsLoss
+
+    _, model = _load(network, options)
+    heads = [linear.model[-1].weight for linear in model.lins]
+    return LpipsLoss(model.net, heads).to(options.device)
+
+
+def _load(network: str, options: MetricOptions) -> tuple[Any, Any]:
+    """Return the lpips package and its frozen model with real weights, on the device."""
+    torchvision_module("LPIPS")
+    try:
+        import lpips
+    except ImportError as error:
+        raise MetricError("LPIPS needs the package lpips: pip install 'imgcodec[eval]'") from error
+    state = load_features(network, options)
+    # pnet_rand only keeps the package from downloading; every parameter is replaced below.
+    with warnings.catch_warnings():
+        # The package still uses torchvision's old keyword.
+        warnings.simplefilter("ignore", UserWarning)
+        model = lpips.LPIPS(net=network, pnet_rand=True, verbose=False)
+    trunk = model.net.state_dict()
+    missing = [name for name in trunk if _feature_name(name) not in state]
+    if missing:
+        raise MetricError(f"LPIPS {network}: weights lack {_feature_name(missing[0])}")
+    model.net.load_state_dict({name: state[_feature_name(name)] for name in trunk})
+    return lpips, model.eval().requires_grad_(False).to(options.device)
 
 
 def _feature_name(trunk_name: str) -> str:

@@ -186,3 +186,34 @@ def test_stream_of_a_newer_version_exits_4(invoke, stream):
     newer[3] = 200
     result = invoke("decode", "-", stdin=bytes(newer))
     assert (result.exit_code, result.stdout) == (4, "")
+
+
+def test_a_part_or_a_reduction_is_decoded(invoke, cvb, tmp_path):
+    for options, size in (
+        (["--crop", "10,20,30,40"], (30, 40)),
+        (["--scale", "1/8"], (17, 12)),
+        (["--scale", "4", "--crop", "0,0,130,10"], (33, 3)),
+    ):
+        report = json.loads(
+            invoke("decode", cvb, tmp_path / "a.png", "-f", "--json", *options).stdout
+        )
+        assert (report["width"], report["height"]) == size
+        with Image.open(tmp_path / "a.png") as image:
+            assert image.size == size
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--crop", "0,0,131,10"],
+        ["--crop", "0,0,0,10"],
+        ["--crop", "1,2,3"],
+        ["--crop", "-1,0,3,3"],
+        ["--scale", "1/3"],
+        ["--scale", "0.5"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_parts_are_usage_errors(invoke, cvb, tmp_path, options):
+    assert invoke("decode", cvb, tmp_path / "a.png", *options).exit_code == 2
+    assert not (tmp_path / "a.png").exists()

@@ -9,29 +9,63 @@ import numpy as np
 import pytest
 import torch
 
-from imgcodec.codec.models.weights import LoadedModel, find_model, load_model
-from imgcodec.codec.nets.klt import klt_of_patches
+from imgcodec.codec.models.registry import FAMILIES, build_model
+from imgcodec.codec.models.weights import LoadedModel, find_model, list_models, load_model
 from imgcodec.codec.training.bank import CropBank
 from imgcodec.codec.training.checkpoint import save_ema
 from imgcodec.codec.training.export import export
 from imgcodec.codec.training.recipe import Recipe, recipe_from_dict
 
-TINY = {
-    "family": "beta",
-    "name": "beta-tiny-1",
-    "model": {
+_TRANSFORMS = {
+    "encoder_channels": [16, 16],
+    "encoder_blocks": [1, 1],
+    "decoder_channels": [16, 16],
+    "decoder_blocks": [1, 1],
+}
+_CODES = {**_TRANSFORMS, "latent_channels": 12, "stages": 3, "prior_width": 12}
+TINY_SIZES = {
+    "beta": {
+        **_TRANSFORMS,
         "latent_channels": 24,
         "hyper_channels": 8,
-        "encoder_channels": [16, 16],
-        "encoder_blocks": [1, 1],
-        "decoder_channels": [16, 16],
-        "decoder_blocks": [1, 1],
         "hyper_width": 16,
         "context_width": 16,
         "exact_width": 16,
     },
-    "train": {"steps": 4, "batch_size": 2, "crop_px": 64, "warmup_steps": 2},
+    "vq": {**_CODES, "num_bits": 6},
+    "cv": {**_CODES, "pose_bits": 4, "level_bits": 2},
+    "convvae": {"latent_channels": 8, "channels": 8},
 }
+"""Sizes of models that train and code in a moment; one entry for each family."""
+
+
+def tiny_recipe_of(family: str) -> Recipe:
+    """Return the recipe of a small model of a family."""
+    content = {
+        "family": family,
+        "name": f"{family}-tiny-1",
+        "model": TINY_SIZES[family],
+        "train": {"steps": 4, "batch_size": 2, "crop_px": 64, "warmup_steps": 2},
+    }
+    return recipe_from_dict(content, "tiny")
+
+
+def make_tiny_weights(family: str, folder: Path) -> Path:
+    """Export a small model whose networks all have an effect on the integers."""
+    torch.manual_seed(5)
+    recipe = tiny_recipe_of(family)
+    pictures = smooth_pictures(6)
+    model = build_model(family, recipe.model)
+    bank = CropBank(pictures, 64, torch.device("cpu"))
+    model.init_from_patches(bank.patches(2000, model.stride_px, random.Random(1)))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("out.weight", "nodes")):
+                parameter.normal_(0, 0.02)
+    save_ema(folder / "ema.safetensors", recipe, model, step=0)
+    target = folder / f"{recipe.name}.safetensors"
+    export(folder / "ema.safetensors", target, pictures=pictures, provenance="synthetic waves")
+    return target
 
 
 def smooth_pictures(count: int, side: int = 128) -> list[np.ndarray]:
@@ -51,32 +85,30 @@ def smooth_pictures(count: int, side: int = 128) -> list[np.ndarray]:
     return pictures
 
 
+@pytest.fixture(scope="session", params=list(FAMILIES))
+def family_weights(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Exported weights of a small model, of each family in turn."""
+    return make_tiny_weights(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="session", params=[info.id for info in list_models()])
+def installed(request: pytest.FixtureRequest) -> LoadedModel:
+    """Each model of the package in turn."""
+    return load_model(find_model(request.param))
+
+
 @pytest.fixture(scope="session")
 def tiny_recipe() -> Recipe:
-    """The recipe of a model that trains in seconds."""
-    return recipe_from_dict(TINY, "tiny")
+    """The recipe of a small beta model."""
+    return tiny_recipe_of("beta")
 
 
 @pytest.fixture(scope="session")
-def tiny_weights(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe) -> Path:
-    """Exported weights of a small model whose networks all have an effect on the integers."""
-    from imgcodec.codec.models.registry import build_model
-
-    torch.manual_seed(5)
-    folder = tmp_path_factory.mktemp("tiny")
-    pictures = smooth_pictures(6)
-    model = build_model(tiny_recipe.family, tiny_recipe.model)
-    bank = CropBank(pictures, 64, torch.device("cpu"))
-    patches = bank.patches(2000, 16, random.Random(1))
-    model.init_from_klt(*klt_of_patches(patches, model.latent_channels))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("out.weight"):
-                parameter.normal_(0, 0.02)
-    save_ema(folder / "ema.safetensors", tiny_recipe, model, step=0)
-    target = folder / "beta-tiny-1.safetensors"
-    export(folder / "ema.safetensors", target, pictures=pictures, provenance="synthetic waves")
-    return target
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exported weights of a small beta model."""
+    return make_tiny_weights("beta", tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

@@ -21,10 +21,10 @@ def _psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 @settings(max_examples=25, deadline=None)
 @given(height=st.integers(1, 70), width=st.integers(1, 70), quality=st.integers(1, 100))
-def test_every_size_round_trips(tiny_weights, height, width, quality):
+def test_every_size_round_trips(family_weights, height, width, quality):
     pixels = smooth_pictures(1)[0][:height, :width]
-    data = imgcodec.encode(pixels, model=tiny_weights, quality=quality)
-    back = imgcodec.decode(data, model=tiny_weights)
+    data = imgcodec.encode(pixels, model=family_weights, quality=quality)
+    back = imgcodec.decode(data, model=family_weights)
     assert back.size == (width, height)
     assert back.mode == "RGB"
 
@@ -59,9 +59,9 @@ def test_alpha_and_metadata_survive():
     np.testing.assert_array_equal(np.asarray(back)[..., 3], alpha)
     assert back.info["icc_profile"] == b"profile bytes"
     assert back.getexif()[0x010F] == "Maker"
-    stripped = imgcodec.decode(imgcodec.encode(buffer.getvalue(), keep_metadata=False))
+    stripped = imgcodec.decode(imgcodec.encode(buffer.getvalue(), metadata="none"))
     assert "icc_profile" not in stripped.info
-    assert len(data) > len(imgcodec.encode(buffer.getvalue(), quality=70, keep_metadata=False))
+    assert len(data) > len(imgcodec.encode(buffer.getvalue(), quality=70, metadata="none"))
 
 
 def test_all_kinds_of_sources_agree(tmp_path):

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import imgcodec
 from imgcodec.codec.coding import decode_latents
 from imgcodec.codec.container import read_stream
 from imgcodec.codec.models.weights import LoadedModel
 from imgcodec.codec.nets.exact import ExactDepthwise, ExactPointwise
+from imgcodec.codec.nets.prior import CodePrior
 from tests.codec.conftest import smooth_pictures
 from tests.codec.golden import GOLDEN_DIR, GOLDEN_FILE
 
@@ -23,12 +25,13 @@ QUALITIES = (5, 60, 100)
 
 
 @pytest.fixture(scope="module")
-def streams() -> list[bytes]:
+def streams(installed) -> list[bytes]:
     generator = np.random.default_rng(1)
     picture = smooth_pictures(2, side=200)[1].astype(float)
     picture[60:140, 60:140] += generator.normal(0, 40, (80, 80, 3))
     pixels = picture.clip(0, 255).astype(np.uint8)
-    return [imgcodec.encode(pixels, quality=quality) for quality in QUALITIES]
+    model = installed.info.id
+    return [imgcodec.encode(pixels, model=model, quality=quality) for quality in QUALITIES]
 
 
 @torch.inference_mode()
@@ -47,77 +50,107 @@ def _assert_same(loaded: LoadedModel, streams: list[bytes], expected: list[list[
 
 
 @pytest.fixture(scope="module")
-def expected(shipped, streams) -> list[list[np.ndarray]]:
-    result = [_integers(shipped, data) for data in streams]
+def expected(installed, streams) -> list[list[np.ndarray]]:
+    result = [_integers(installed, data) for data in streams]
     # The test means something only if there is something to desynchronise.
-    assert all(np.abs(q).max() > 0 for passes in result for q in passes[1:])
+    for passes in result:
+        assert np.mean([np.abs(q).max() > 0 for q in passes]) > 0.5
     return result
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_any_number_of_threads(shipped, streams, expected, threads):
+def test_any_number_of_threads(installed, streams, expected, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        _assert_same(shipped, streams, expected)
+        _assert_same(installed, streams, expected)
     finally:
         torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_with_and_without_onednn(shipped, streams, expected, enabled):
+def test_with_and_without_onednn(installed, streams, expected, enabled):
     with torch.backends.mkldnn.flags(enabled=enabled):
-        _assert_same(shipped, streams, expected)
+        _assert_same(installed, streams, expected)
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_any_memory_format(shipped, streams, expected, layout):
-    model = copy.deepcopy(shipped.model).to(memory_format=layout)
-    _assert_same(replace(shipped, model=model), streams, expected)
+def test_any_memory_format(installed, streams, expected, layout):
+    model = copy.deepcopy(installed.model).to(memory_format=layout)
+    _assert_same(replace(installed, model=model), streams, expected)
 
 
-def test_noise_on_every_mean(shipped, streams, expected):
-    model = copy.deepcopy(shipped.model)
-    original = model._means
+def test_noise_on_everything_float(installed, streams, expected):
+    """Means, and all else that floating-point convolutions compute, may differ elsewhere."""
+    model = copy.deepcopy(installed.model)
+    calls = []
 
-    def noisy(*args):
-        means = original(*args)
-        return means + 1e-3 * torch.randn_like(means)
+    def add_noise(module, inputs, output):
+        calls.append(module)
+        return output + 1e-3 * torch.randn_like(output)
 
-    model._means = noisy
-    _assert_same(replace(shipped, model=model), streams, expected)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(add_noise)
+    _assert_same(replace(installed, model=model), streams, expected)
+    data, quality = read_stream(streams[0]), QUALITIES[0]
+    with torch.inference_mode():
+        y_hat = decode_latents(replace(installed, model=model), data)
+        clean = installed.model.synthesis(y_hat, quality)
+        assert not torch.equal(model.synthesis(y_hat, quality), clean)
+    assert calls
 
 
-def test_exact_networks_with_their_channels_permuted(shipped, streams, expected):
-    """Permute hidden channels and the weights alike: every sum runs in another order."""
-    model = copy.deepcopy(shipped.model)
+def test_exact_networks_with_their_channels_permuted(installed, streams, expected):
+    """Permute inputs and weights alike: every sum of the exact path runs in another order."""
+    model = copy.deepcopy(installed.model)
     generator = torch.Generator().manual_seed(4)
+    calls = []
 
-    def shuffle(producers, consumers, depthwise=(), extra=()):
-        width = producers[0].weight.shape[0]
-        order = torch.randperm(width, generator=generator)
-        for layer in (*producers, *depthwise):
-            layer.weight.data = layer.weight.data[order]
-            layer.bias.data = layer.bias.data[order]
-        for layer in consumers:
-            layer.weight.data = layer.weight.data[:, order]
-        for parameter in extra:
-            parameter.data = parameter.data[order]
+    def permuted_pointwise(layer):
+        order = torch.randperm(layer.weight.shape[1], generator=generator)
+        original = copy.copy(layer)
+        original._parameters = {**layer._parameters}
+        original._parameters["weight"] = nn.Parameter(layer.weight[:, order], False)
 
-    for net in model.exact["rows"]:
-        inputs = [net.features] + ([net.decoded] if net.decoded is not None else [])
-        assert all(isinstance(layer, ExactPointwise) for layer in inputs)
-        assert isinstance(net.depthwise, ExactDepthwise)
-        shuffle(inputs, [net.mix], [net.depthwise], [net.phase])
-        shuffle([net.mix], [net.out])
-    features = model.exact["features"]
-    order = torch.randperm(features.first.weight.shape[0], generator=generator)
-    for layer in (features.first, features.depthwise):
-        layer.weight.data = layer.weight.data[order]
-        layer.bias.data = layer.bias.data[order]
-    features.level.data = features.level.data[:, order]
-    features.up1.weight.data = features.up1.weight.data[:, order]
-    _assert_same(replace(shipped, model=model), streams, expected)
+        def exact(x):
+            calls.append(layer)
+            return original.exact(x[order])
+
+        return exact
+
+    def permuted_logits(prior):
+        order = torch.randperm(prior.nodes.shape[1], generator=generator)
+        original = copy.copy(prior)
+        original._parameters = {**prior._parameters}
+        original._parameters["nodes"] = nn.Parameter(prior.nodes[:, order], False)
+
+        def logits(features, nodes):
+            calls.append(prior)
+            return original.logits(features[:, order], nodes)
+
+        return logits
+
+    def reversed_depthwise(layer):
+        original = copy.copy(layer)
+        original._parameters = {**layer._parameters}
+        original._parameters["weight"] = nn.Parameter(layer.weight.flip(2, 3), False)
+
+        def exact(x):
+            calls.append(layer)
+            return original.exact(x.flip(1, 2)).flip(1, 2)
+
+        return exact
+
+    for module in model.modules():
+        if isinstance(module, ExactPointwise):
+            object.__setattr__(module, "exact", permuted_pointwise(module))
+        elif isinstance(module, ExactDepthwise):
+            object.__setattr__(module, "exact", reversed_depthwise(module))
+        elif isinstance(module, CodePrior):
+            object.__setattr__(module, "logits", permuted_logits(module))
+    _assert_same(replace(installed, model=model), streams, expected)
+    assert bool(calls) == any(isinstance(m, ExactPointwise) for m in model.modules())
 
 
 def test_golden_files_decode_to_their_committed_integers():

@@ -22,22 +22,22 @@ NUM_MUTATIONS = 5000
 
 
 @pytest.fixture(scope="module")
-def valid(tiny_weights) -> bytes:
-    return imgcodec.encode(smooth_pictures(1)[0][:40, :48], model=tiny_weights, quality=70)
+def valid(family_weights) -> bytes:
+    return imgcodec.encode(smooth_pictures(1)[0][:40, :48], model=family_weights, quality=70)
 
 
 @pytest.fixture(scope="module")
-def decoded(valid, tiny_weights) -> np.ndarray:
-    return np.asarray(imgcodec.decode(valid, model=tiny_weights))
+def decoded(valid, family_weights) -> np.ndarray:
+    return np.asarray(imgcodec.decode(valid, model=family_weights))
 
 
-def test_every_truncation_is_reported(valid, tiny_weights):
+def test_every_truncation_is_reported(valid, family_weights):
     for length in range(len(valid)):
         with pytest.raises(EXPECTED):
-            imgcodec.decode(valid[:length], model=tiny_weights)
+            imgcodec.decode(valid[:length], model=family_weights)
 
 
-def test_random_flips_and_splices_are_reported(valid, decoded, tiny_weights):
+def test_random_flips_and_splices_are_reported(valid, decoded, family_weights):
     rng = random.Random(11)
     for _ in range(NUM_MUTATIONS):
         data = bytearray(valid)
@@ -56,49 +56,51 @@ def test_random_flips_and_splices_are_reported(valid, decoded, tiny_weights):
             if not data:
                 data = bytearray(1)
         try:
-            back = imgcodec.decode(bytes(data), model=tiny_weights)
+            back = imgcodec.decode(bytes(data), model=family_weights)
         except EXPECTED:
             continue
         assert bytes(data) == valid
         np.testing.assert_array_equal(np.asarray(back), decoded)
 
 
-def test_payloads_with_repaired_checksums_end_in_an_error_or_a_picture(valid, tiny_weights):
+def test_payloads_with_repaired_checksums_end_in_an_error_or_a_picture(valid, family_weights):
     rng = random.Random(12)
     stream = read_stream(valid)
     pictures = 0
     for _ in range(300):
-        payload = bytearray(stream.segments[0][0])
+        segments = [[bytearray(tile) for tile in segment] for segment in stream.segments]
+        payload = rng.choice([tile for segment in segments for tile in segment if tile])
         for _ in range(rng.randrange(1, 4)):
             payload[rng.randrange(len(payload))] = rng.randrange(256)
-        data = write_stream(Stream(stream.header, [[bytes(payload)]]))
+        segments = [[bytes(tile) for tile in segment] for segment in segments]
+        data = write_stream(Stream(stream.header, segments))
         try:
-            assert imgcodec.decode(data, model=tiny_weights).size == (48, 40)
+            assert imgcodec.decode(data, model=family_weights).size == (48, 40)
             pictures += 1
         except EXPECTED:
             pass
     assert pictures > 0  # the checksums were right: some payloads do decode
 
 
-def test_absurd_sizes_are_refused_before_anything_is_allocated(valid, tiny_weights):
+def test_absurd_sizes_are_refused_before_anything_is_allocated(valid, family_weights):
     header = read_stream(valid).header
     payload = read_stream(valid).segments[0][0]
     huge = Header(**{**header.__dict__, "height": 2**22, "width": 2**22, "tile_px": 4096})
     tracemalloc.start()
     try:
         with pytest.raises(imgcodec.CorruptStreamError):
-            imgcodec.decode(_forge(huge, payload), model=tiny_weights)
+            imgcodec.decode(_forge(huge, payload), model=family_weights)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak_bytes < 1 << 20
     with pytest.raises(imgcodec.CorruptStreamError, match="max_pixels"):
-        imgcodec.decode(valid, model=tiny_weights, max_pixels=1000)
+        imgcodec.decode(valid, model=family_weights, max_pixels=1000)
 
 
 def _forge(header: Header, payload: bytes) -> bytes:
     """Return a file whose header promises more tiles than follow, with right checksums."""
-    small = Header(**{**header.__dict__, "height": 16, "width": 16})
+    small = Header(**{**header.__dict__, "height": 16, "width": 16, "num_segments": 1})
     template = write_stream(Stream(small, [[payload]]))
     one_tile = Header(**{**header.__dict__, "height": 256, "width": 256, "tile_px": 256})
     assert one_tile.num_tiles == 1

@@ -2,7 +2,6 @@
 
 import io
 import os
-import tracemalloc
 import zlib
 
 import numpy as np
@@ -11,17 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
-from imgcodec.codec.errors import CorruptStreamError, ImageFormatError
-from imgcodec.codec.image import (
-    Picture,
-    decode_alpha,
-    encode_alpha,
-    read_picture,
-    to_pil,
-    write_image,
-)
+from imgcodec.codec.errors import ImageFormatError
+from imgcodec.codec.image import Picture, read_picture, to_pil
+from imgcodec.codec.writing import write_image
+from tests.codec.pictures import SIZES, encoded, noise, png
 
-SIZES = [(1, 1), (1, 9), (7, 1), (5, 3), (33, 17)]  # (height, width)
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = '<?xpacket begin="\ufeff"?><x:xmpmeta xmlns:x="adobe:ns:meta/">é</x:xmpmeta>'.encode()
 
@@ -31,18 +24,6 @@ def make_exif() -> bytes:
     exif[0x0112] = 6  # orientation
     exif[0x010F] = "maker"
     return exif.tobytes()
-
-
-def noise(height, width, channels=3, seed=0):
-    rng = np.random.default_rng(seed)
-    shape = (height, width, channels) if channels > 1 else (height, width)
-    return rng.integers(0, 256, shape).astype(np.uint8)
-
-
-def encoded(image, format, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -96,12 +77,17 @@ def test_sixteen_bit_png_files_are_read():
     assert np.abs(picture.pixels[0] - rows / 257).max() < 1.01
 
 
-def png(chunks) -> bytes:
-    data = b"\x89PNG\r\n\x1a\n"
-    for kind, payload in chunks:
-        data += len(payload).to_bytes(4, "big") + kind + payload
-        data += zlib.crc32(kind + payload).to_bytes(4, "big")
-    return data
+def test_exif_of_tiff_files_is_kept_and_the_orientation_applied():
+    exif = Image.Exif()
+    exif[0x010E], exif[0x0112] = "a description", 6
+    exif[0x8769] = {0x9003: "2020:02:02 02:02:02"}
+    picture = read_picture(encoded(Image.new("RGB", (6, 4)), "TIFF", exif=exif.tobytes()))
+    assert picture.pixels.shape == (6, 4, 3)  # Pillow turns TIFF pictures, as every viewer does
+    kept = to_pil(picture).getexif()
+    assert dict(kept)[0x010E] == "a description"
+    assert 0x0112 not in kept
+    assert kept.get_ifd(0x8769) == {0x9003: "2020:02:02 02:02:02"}
+    assert read_picture(encoded(Image.new("RGB", (6, 4)), "TIFF")).metadata == {}
 
 
 def test_palette_with_transparency_keeps_its_alpha():
@@ -291,76 +277,6 @@ def test_links_stay_links_and_permissions_are_those_of_a_new_file(tmp_path):
     umask = os.umask(0)
     os.umask(umask)
     assert (tmp_path / "target.png").stat().st_mode & 0o777 == 0o666 & ~umask
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_alpha_round_trips(size):
-    for alpha in (noise(*size, 1), np.full(size, 255, np.uint8), np.zeros(size, np.uint8)):
-        data = encode_alpha(alpha)
-        decoded = decode_alpha(data, *size)
-        assert decoded.dtype == np.uint8
-        np.testing.assert_array_equal(decoded, alpha)
-    assert len(data) == 1  # constant
-
-
-ALPHA = noise(12, 10, 1)
-
-
-def alpha_pngs():
-    gray, other = Image.fromarray(ALPHA), Image.fromarray(noise(12, 10))
-    yield encoded(other, "PNG")
-    yield encoded(gray.convert("1"), "PNG")
-    yield encoded(gray.transpose(Image.Transpose.ROTATE_90), "PNG")
-    yield encoded(gray, "GIF")
-    yield encode_alpha(ALPHA) + b"\0"
-    yield b""
-    yield b"ab"
-    text = PngImagePlugin.PngInfo()
-    text.add_text("a", "b" * 1000, zip=True)
-    yield encoded(gray, "PNG", pnginfo=text)
-    ihdr = (10).to_bytes(4, "big") + (12).to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
-    yield png([(b"IHDR", ihdr), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")])
-    yield png([(b"IHDR", ihdr), (b"IDAT", b"junk"), (b"IEND", b"")])
-    yield png([(b"IHDR", ihdr), (b"IEND", b"")])
-
-
-@pytest.mark.parametrize("data", list(alpha_pngs()))
-def test_other_alpha_payloads_are_corrupt(data):
-    with pytest.raises(CorruptStreamError):
-        decode_alpha(data, 12, 10)
-
-
-def test_truncated_alpha_is_corrupt():
-    data = encode_alpha(ALPHA)
-    for end in [0, *range(2, len(data))]:
-        with pytest.raises(CorruptStreamError):
-            decode_alpha(data[:end], 12, 10)
-
-
-def test_damaged_alpha_decodes_to_the_size_or_raises_corrupt():
-    rng = np.random.default_rng(0)
-    data = encode_alpha(ALPHA)
-    for _ in range(2000):
-        damaged = bytearray(data)
-        for _ in range(rng.integers(1, 4)):
-            damaged[rng.integers(len(data))] = rng.integers(256)
-        try:
-            alpha = decode_alpha(bytes(damaged), 12, 10)
-        except CorruptStreamError:
-            continue
-        assert alpha.shape == (12, 10)
-
-
-def test_alpha_of_another_size_is_refused_before_it_is_decoded():
-    size = (1 << 20).to_bytes(4, "big")
-    ihdr = size + size + bytes([8, 0, 0, 0, 0])
-    bomb = png([(b"IHDR", ihdr), (b"IDAT", zlib.compress(bytes(10**6))), (b"IEND", b"")])
-    tracemalloc.start()
-    with pytest.raises(CorruptStreamError, match="not an 8-bit grey PNG"):
-        decode_alpha(bomb, 12, 10)
-    peak_bytes = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak_bytes < 100_000
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import imgcodec
 from imgcodec.codec.tiling import Tile, analyse_tile, synthesise, tile_grid
 from tests.codec.conftest import smooth_pictures
 
+WHOLE = Tile(0, 0, 570, 640)
+
 MEMORY_SCRIPT = """
 import resource, sys
 import numpy as np
@@ -52,9 +54,9 @@ def test_analysis_of_tiles_equals_analysis_of_the_whole(shipped):
 def test_synthesis_of_tiles_equals_synthesis_of_the_whole(shipped):
     torch.manual_seed(0)
     y_hat = torch.randn(1, shipped.model.latent_channels, 36, 40) * 0.3
-    (_, whole), *rest = list(synthesise(shipped.model, y_hat, 60, 570, 640, 1024))
+    (_, whole), *rest = list(synthesise(shipped.model, y_hat, 60, WHOLE, 570, 640, 1024))
     assert not rest
-    for tile, part in synthesise(shipped.model, y_hat, 60, 570, 640, 256):
+    for tile, part in synthesise(shipped.model, y_hat, 60, WHOLE, 570, 640, 256):
         rows, columns = part.shape[:2]
         same = whole[tile.top : tile.top + rows, tile.left : tile.left + columns]
         assert np.abs(part.astype(int) - same).max() <= 1

@@ -1,0 +1,285 @@
+"""Many inputs at once: what they are, where their outputs go, and working through them.
+
+One bad file never stops the others: each gives an outcome, and the exit code tells whether all
+were good. Outputs are written atomically (`imgcodec.codec.files`), so that whatever happens no
+name holds half a file; a process that is killed may leave `.NAME.XXXXXXXX.tmp` behind, which
+nothing here ever reads.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from glob import has_magic
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imgcodec.cli.console import Console
+from imgcodec.cli.errors import Failure, exit_code_of
+from imgcodec.cli.files import DASH
+
+Work = Callable[[str, str], dict[str, Any]]
+"""Handle one input, write one output, return what to tell; picklable."""
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a batch is to be done.
+
+    Attributes:
+        folder: where the outputs go, None outside batches.
+        is_recursive: inputs may be folders.
+        skip_existing: leave inputs alone whose output exists.
+        jobs: processes.
+    """
+
+    folder: Path | None
+    is_recursive: bool
+    skip_existing: bool
+    jobs: int
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input of a batch with its output, or with the problem that it has."""
+
+    source: str
+    target: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an item: "ok", "skipped" or "failed".
+
+    Attributes:
+        record: what the work returned.
+        error: message of a failure.
+        notes: messages that the library logged.
+    """
+
+    item: Item
+    status: str
+    record: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return one line of `--json`."""
+        line: dict[str, Any] = {"input": self.item.source, "output": self.item.target}
+        line |= {"status": self.status, **self.record}
+        if self.error is not None:
+            line["error"] = self.error
+        if self.notes:
+            line["notes"] = list(self.notes)
+        return line
+
+
+def batch_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of batches to a command, passed to it as ``batch``."""
+
+    @click.option(
+        "-o",
+        "--out",
+        "folder",
+        metavar="DIR",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Take every argument as an input and write the outputs to DIR.",
+    )
+    @click.option("-r", "--recursive", is_flag=True, help="Inputs may be folders: mirror them.")
+    @click.option("--skip-existing", is_flag=True, help="Leave out what has its output already.")
+    @click.option(
+        "-j", "--jobs", type=click.IntRange(min=1), default=1, help="Processes.  [default: 1]"
+    )
+    @functools.wraps(function)
+    def wrapper(
+        *args: Any,
+        folder: Path | None,
+        recursive: bool,
+        skip_existing: bool,
+        jobs: int,
+        **kwargs: Any,
+    ) -> Any:
+        if folder is None and (recursive or skip_existing or jobs > 1):
+            raise click.UsageError("-r, --skip-existing and -j need -o DIR.")
+        return function(*args, batch=BatchOptions(folder, recursive, skip_existing, jobs), **kwargs)
+
+    return wrapper
+
+
+def find_items(
+    inputs: Iterable[str],
+    batch: BatchOptions,
+    suffix: str,
+    accepts: Callable[[Path], bool],
+) -> list[Item]:
+    """Return the inputs of a batch with their outputs.
+
+    A file goes to the folder itself; what a folder or a pattern yields keeps its path below that
+    folder, or below the fixed part of the pattern. Where two inputs differ in their suffix only,
+    the outputs keep it: a.png.cvb, a.jpg.cvb.
+
+    Args:
+        inputs: files, patterns, and folders where `batch.is_recursive`.
+        batch: the options.
+        suffix: of the outputs.
+        accepts: whether a file that was found in a folder is an input.
+
+    Raises:
+        click.UsageError: an input is stdin, or a folder without `-r`.
+    """
+    assert batch.folder is not None
+    found: dict[Path, tuple[Path, str | None]] = {}  # input: path below the folder, problem
+    for name in inputs:
+        if name == DASH:
+            raise click.UsageError("stdin cannot be part of a batch: leave out -o.")
+        path = Path(name)
+        if path.is_dir() and not batch.is_recursive:
+            raise click.UsageError(f"{name} is a folder: -r takes the files in it.")
+        if path.is_dir():
+            files = (file for file in path.rglob("*") if _is_visible(file, path) and accepts(file))
+            matches = [(file, file.relative_to(path)) for file in sorted(files)]
+        elif path.exists() or not has_magic(name):
+            matches = [(path, Path(path.name))]
+        else:
+            matches = _expand(path)
+        if not matches and not path.is_dir():
+            found.setdefault(path, (Path(path.name), "no file fits the pattern"))
+        for file, below in matches:
+            found.setdefault(file, (below, None if file.is_file() else "no such file"))
+    targets = {file: below.with_suffix(suffix) for file, (below, _) in found.items()}
+    count = Counter(targets.values())
+    taken: dict[Path, Path] = {}
+    items = []
+    for file, (below, problem) in found.items():
+        is_single = count[targets[file]] == 1
+        target = batch.folder / (targets[file] if is_single else f"{below}{suffix}")
+        other = taken.setdefault(target, file)
+        if other != file:
+            problem = f"its output would be that of {other}"
+        elif target.exists() and file.exists() and target.samefile(file):
+            problem = "the output would be the input"
+        items.append(Item(str(file), str(target), problem))
+    return items
+
+
+def _expand(pattern: Path) -> list[tuple[Path, Path]]:
+    """Return the files of a pattern with their paths below its fixed part."""
+    fixed = next(number for number, part in enumerate(pattern.parts) if has_magic(part))
+    folder = Path(*pattern.parts[:fixed])
+    files = folder.glob(str(Path(*pattern.parts[fixed:])))
+    return [(file, file.relative_to(folder)) for file in sorted(files) if file.is_file()]
+
+
+def _is_visible(file: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return not hidden and file.is_file()
+
+
+def run_batch(
+    items: Sequence[Item],
+    work: Work,
+    batch: BatchOptions,
+    *,
+    force: bool,
+    console: Console,
+    describe: Callable[[dict[str, Any]], str],
+) -> None:
+    """Work through a batch, print an outcome each and a summary.
+
+    Args:
+        items: what `find_items` returned.
+        work: handles one item.
+        batch: the options.
+        force: overwrite outputs.
+        console: where to print.
+        describe: a record of `work` in a few words.
+
+    Raises:
+        Failure: some items failed.
+    """
+    start = time.perf_counter()
+    counts: Counter[str] = Counter()
+    for outcome in _outcomes(items, work, batch, force):
+        counts[outcome.status] += 1
+        number = f"[{counts.total()}/{len(items)}]"
+        source, target = outcome.item.source, outcome.item.target
+        for note in outcome.notes:
+            console.note(f"{source}: {note}")
+        if outcome.status == "failed":
+            click.echo(f"{number} {source}: {outcome.error}", err=True)
+        elif outcome.status == "skipped":
+            console.detail(f"{number} {source}: {target} exists")
+        else:
+            console.note(f"{number} {source} -> {target}: {describe(outcome.record)}")
+        if console.is_json:
+            click.echo(json.dumps(outcome.as_json()))
+    console.note(
+        f"{counts['ok']} done, {counts['skipped']} skipped, {counts['failed']} failed "
+        f"in {time.perf_counter() - start:.1f} s"
+    )
+    if counts["failed"]:
+        raise Failure(f"{counts['failed']} of {len(items)} files failed")
+
+
+def _outcomes(
+    items: Sequence[Item], work: Work, batch: BatchOptions, force: bool
+) -> Iterator[Outcome]:
+    pending = []
+    for item in items:
+        exists = Path(item.target).exists()
+        if item.problem is not None:
+            yield Outcome(item, "failed", error=item.problem)
+        elif exists and batch.skip_existing:
+            yield Outcome(item, "skipped")
+        elif exists and not force:
+            yield Outcome(item, "failed", error=f"{item.target} exists already: -f overwrites it")
+        else:
+            pending.append(item)
+    jobs = min(batch.jobs, len(pending))
+    if jobs <= 1:
+        for item in pending:
+            yield attempt(work, item)
+    else:
+        from imgcodec.cli.workers import run_in_processes
+
+        yield from run_in_processes(work, pending, jobs)
+
+
+class _Notes(logging.Handler):
+    """Collects messages."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message of a record."""
+        self.messages.append(record.getMessage())
+
+
+def attempt(work: Work, item: Item) -> Outcome:
+    """Do the work of an item; whatever it raises becomes a failed outcome."""
+    logger = logging.getLogger("imgcodec")
+    handlers, level, notes = logger.handlers[:], logger.level, _Notes()
+    logger.handlers[:] = [notes]
+    logger.setLevel(logging.INFO)
+    try:
+        Path(item.target).parent.mkdir(parents=True, exist_ok=True)
+        record = work(item.source, item.target)
+        return Outcome(item, "ok", record, notes=tuple(notes.messages))
+    except Exception as error:
+        text = str(error) or type(error).__name__
+        if exit_code_of(error) is None:  # a bug, but not one for the other files to suffer from
+            text = f"{type(error).__name__}: {text}"
+        return Outcome(item, "failed", error=text, notes=tuple(notes.messages))
+    finally:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)

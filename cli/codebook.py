@@ -1,0 +1,54 @@
+"""``imgcodec codebook``: what the codes of a discrete model look like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from imgcodec.cli.console import Console, console_options
+from imgcodec.cli.files import check_writable
+
+EXAMPLES = """\b
+Examples:
+  imgcodec codebook vq.png
+  imgcodec codebook --model cv --stage 2 cv-2.png"""
+
+
+@click.command("codebook", epilog=EXAMPLES)
+@click.argument("out", metavar="OUT.png", type=click.Path(dir_okay=False))
+@click.option("-m", "--model", default="vq", show_default=True, help="A discrete model.")
+@click.option(
+    "--stage", type=click.IntRange(min=1), default=1, show_default=True, help="Which codebook."
+)
+@click.option("-f", "--force", is_flag=True, help="Overwrite OUT.")
+@console_options
+def command(out: str, model: str, stage: int, force: bool, console: Console) -> None:
+    """Draw a codebook as decoded patches, the most used code first.
+
+    Each patch is the centre of a field of the same code, decoded; later stages are drawn on top
+    of the most used code of each stage before. Use is what training saw last.
+    """
+    check_writable(Path(out), force=force)
+
+    from imgcodec.codec.codebooks import draw_codebook
+    from imgcodec.codec.models.weights import find_model, load_model
+    from imgcodec.codec.writing import write_image
+
+    loaded = load_model(find_model(model))
+    drawing = draw_codebook(loaded.model, stage)
+    write_image(drawing.image, Path(out))
+    figures = {
+        "model": loaded.info.id,
+        "stage": stage,
+        "codes": drawing.num_codes,
+        "used_share": drawing.used_share,
+        "perplexity": drawing.perplexity,
+        "output": out,
+    }
+    if console.is_json:
+        console.record(figures)
+    console.note(
+        f"{loaded.info.id}, stage {stage}: {drawing.num_codes} codes, "
+        f"{drawing.used_share:.1%} in use, perplexity {drawing.perplexity:.0f} -> {out}"
+    )

@@ -1,0 +1,132 @@
+"""``--target-...``: options that say what a file should be like, in the place of a quality."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from imgcodec.codec.targets import Target
+
+Goal = tuple[str, float]
+"""Name and value of a target: picklable, as batches need it."""
+
+_NAMES = ("bytes", "bpp", "psnr", "lpips", "ssimulacra2")
+_UNITS = {
+    "": 1,
+    "b": 1,
+    "k": 1000,
+    "kb": 1000,
+    "kib": 1024,
+    "m": 1000**2,
+    "mb": 1000**2,
+    "mib": 1024**2,
+}
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+class SizeType(click.ParamType):
+    """A number of bytes: 40000, 40k, 40kB (both 40000), 40KiB (40960), 1.5M."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the bytes, rounded down."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", value.strip(), re.IGNORECASE)
+        factor = _UNITS.get(match[2].lower()) if match else None
+        size = int(float(match[1]) * factor) if match and factor else 0
+        if size < 1:
+            self.fail(f"{value!r} is no size; use 40000, 40k, 40KiB or 1.5M", param, ctx)
+        return size
+
+
+def goal_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--quality`` and the targets, passed on as ``quality`` and ``goal``, one or none set."""
+
+    @click.option(
+        "-q",
+        "--quality",
+        type=click.IntRange(1, 100),
+        help="From 1 (smallest file) to 100 (best picture).  [default: 60]",
+    )
+    @click.option(
+        "--target-bytes",
+        metavar="SIZE",
+        type=SizeType(),
+        help="Search for the best quality in at most SIZE (40000, 40k, 40KiB, 1.5M).",
+    )
+    @click.option("--target-bpp", metavar="BPP", type=_POSITIVE, help="The same in bits per pixel.")
+    @click.option(
+        "--target-psnr",
+        metavar="DB",
+        type=_POSITIVE,
+        help="Search for the smallest file with at least this PSNR.",
+    )
+    @click.option(
+        "--target-lpips",
+        metavar="D",
+        type=_POSITIVE,
+        help="The same with at most this LPIPS distance; needs imgcodec[eval].",
+    )
+    @click.option(
+        "--target-ssimulacra2",
+        metavar="SCORE",
+        type=float,
+        help="The same with at least this SSIMULACRA2 score; needs imgcodec[eval].",
+    )
+    @functools.wraps(function)
+    def wrapper(*args: Any, quality: int | None, **kwargs: Any) -> Any:
+        values = {name: kwargs.pop(f"target_{name}") for name in _NAMES}
+        goals = [(name, value) for name, value in values.items() if value is not None]
+        if len(goals) + (quality is not None) > 1:
+            raise click.UsageError("--quality and the targets exclude each other: give one.")
+        return function(*args, quality=quality, goal=goals[0] if goals else None, **kwargs)
+
+    return wrapper
+
+
+def target_of(goal: Goal) -> Target:
+    """Return the target for one picture; LPIPS and SSIMULACRA2 come from the evaluation harness.
+
+    Raises:
+        MetricError: a package or the weights of the metric are missing.
+    """
+    from imgcodec.codec.targets import Target, psnr_db
+
+    name, value = goal
+    if name in ("bytes", "bpp"):
+        return Target(name, value)
+    if name == "psnr":
+        return Target(name, value, psnr_db)
+    return Target(name, value, _measure(name), lower_is_better=name == "lpips")
+
+
+def _measure(name: str) -> Callable[[Any, Any], float]:
+    """Return a function that measures files of one original."""
+    from imgcodec.eval.bench import default_metrics, metric_options
+    from imgcodec.eval.metrics.base import MetricError, create_metrics
+
+    options = metric_options("cpu", None, None)
+    if name == "lpips":  # the backbone whose weights are at hand
+        found = [default for default in default_metrics(options)[0] if default.startswith(name)]
+        if not found:
+            raise MetricError(
+                "no LPIPS backbone weights here: `imgcodec bench --metrics lpips-alex` fetches them"
+            )
+        name = found[0]
+    (metric,) = create_metrics([name], options)
+    prepared = None
+
+    def measure(original: Any, decoded: Any) -> float:
+        nonlocal prepared
+        if prepared is None:
+            prepared = metric.prepare(original)
+        return metric.measure(prepared, decoded)[metric.columns[0]]
+
+    return measure

@@ -1,0 +1,253 @@
+"""What the discrete families share: residual codes on a grid at 1/16 under an exact prior.
+
+              x (3, H, W) in [0, 1]
+              |------ unshuffle 16 -- P ------+
+              +- blocks 1/8 - blocks 1/16 ----+--> y (D, H/16, W/16)
+                                              |
+        stage 1: code = quantiser(y)               -> vector
+        stage s: code = quantiser(y - vectors)     -> vector          (s <= stages of the quality)
+                                              |
+        x_hat <- P^T y_hat + blocks(y_hat) <--+  y_hat = sum of vectors
+
+A stage is a segment of the file, coded in four groups of positions, each code as the choices on
+its way down a binary tree; the exact prior (`nets.prior`) sees the vectors of earlier stages and
+groups. Families differ in their quantisers only. Residual stages: Zeghidour et al. arXiv
+2107.03312; discrete latents under a learned prior: van den Oord et al. arXiv 1711.00937.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from imgcodec.codec.entropy.tables import TOTAL, Tables
+from imgcodec.codec.errors import CorruptStreamError
+from imgcodec.codec.models.base import CodecModel, Pass, PassGenerator, TrainOutput
+from imgcodec.codec.nets.choices import CENTRE, NUM_ROWS, ROWS_PER_LOGIT, rows_of_logits
+from imgcodec.codec.nets.codebook import Quantised, nearest, perplexity, used_share
+from imgcodec.codec.nets.klt import klt_of_patches
+from imgcodec.codec.nets.prior import GROUPS, CodePrior, context_of, group_of_positions
+from imgcodec.codec.nets.transforms import Analysis, Synthesis
+
+STRIDE = 16
+UNIT = 4.0
+"""y is the KLT of pixels divided by this, so that every code vector stays below 8."""
+DEVIATION_MIN = 0.02
+
+
+def choice_tables() -> Tables:
+    """Return a row for every logit: choices 0 and 1, everything else at frequency 1."""
+    logits = (np.arange(NUM_ROWS) - CENTRE) / ROWS_PER_LOGIT
+    ones = np.round(TOTAL / (1 + np.exp(-logits))).astype(np.int64).clip(1, TOTAL - 3)
+    frequencies = np.ones((NUM_ROWS, 4), np.int64)  # of -1, 0, 1 and the escape
+    frequencies[:, 2] = ones
+    frequencies[:, 1] = TOTAL - 2 - ones
+    return Tables(frequencies, np.ones(NUM_ROWS, np.int64))
+
+
+class DiscreteModel(CodecModel):
+    """Transform and prior around one quantiser per stage.
+
+    Args:
+        quantisers: one per stage, with `forward`, `encode`, `table`, `snap_`,
+            `init_from_vectors`, `exact_names` and `straight_through` as in `nets.codebook`.
+        num_bits: bits of a code, the same in all stages.
+        dims: D.
+        encoder_channels, encoder_blocks, decoder_channels, decoder_blocks: at 1/8 and at 1/16.
+        prior_width: channels of the prior.
+        commitment: weight of the distance of y to its codes.
+        lmbda: weight of the distortion against the bits.
+    """
+
+    stride_px = STRIDE
+    float32_parameters = frozenset({"y_deviation"})
+    decoder_prefixes = ("g_s.", "klt_synthesis.")
+
+    def __init__(
+        self,
+        quantisers: list[nn.Module],
+        *,
+        num_bits: int,
+        dims: int,
+        encoder_channels: tuple[int, int],
+        encoder_blocks: tuple[int, int],
+        decoder_channels: tuple[int, int],
+        decoder_blocks: tuple[int, int],
+        prior_width: int,
+        commitment: float,
+        lmbda: float,
+    ) -> None:
+        super().__init__()
+        self.num_stages = len(quantisers)
+        self.num_bits = num_bits
+        self.latent_channels = dims
+        self.max_level = float(self.num_stages)
+        self.commitment, self.lmbda = commitment, lmbda
+        self.klt_analysis = nn.Conv2d(3 * STRIDE**2, dims, 1)
+        self.klt_synthesis = nn.Conv2d(dims, 3 * STRIDE**2, 1)
+        self.register_buffer("y_deviation", torch.ones(dims))
+        self.g_a = Analysis(encoder_channels, encoder_blocks, dims, 1)
+        self.g_s = Synthesis(decoder_channels, decoder_blocks, dims, self.num_stages)
+        self.quantisers = nn.ModuleList(quantisers)
+        self.priors = nn.ModuleList(CodePrior(dims, prior_width, num_bits) for _ in quantisers)
+        self.vectors: list[Tensor] = []
+        self.analysis_halo_px = _halo(encoder_blocks)
+        self.synthesis_halo_px = _halo(decoder_blocks)
+
+    @property
+    def quality_ladder(self) -> tuple[int, ...]:
+        """The middle of the qualities of each number of stages."""
+        return tuple((2 * stage + 1) * 50 // self.num_stages for stage in range(self.num_stages))
+
+    # ---- training ----------------------------------------------------------------------
+
+    @torch.no_grad()
+    def init_from_patches(self, patches: Tensor) -> None:
+        """Start from the KLT of patches (N, 768), and the quantisers from its coefficients."""
+        mean, basis, deviations = klt_of_patches(patches, self.latent_channels)
+        self.klt_analysis.weight.copy_(basis[:, :, None, None] / UNIT)
+        self.klt_analysis.bias.copy_(-basis @ mean / UNIT)
+        self.klt_synthesis.weight.copy_(basis.T[:, :, None, None] * UNIT)
+        self.klt_synthesis.bias.copy_(mean)
+        self.y_deviation.copy_((deviations / UNIT).clamp_min(DEVIATION_MIN))
+        residual = (patches - mean) @ basis.T / UNIT
+        for quantiser in self.quantisers:
+            quantiser.init_from_vectors(residual)
+            table = quantiser.table().float()
+            residual = residual - table[nearest(residual, table)]
+
+    def lambdas(self, level: Tensor) -> Tensor:
+        """Return the weight of the distortion, the same at every level (B,)."""
+        return torch.full_like(level, self.lmbda)
+
+    def forward(self, x: Tensor, level: Tensor) -> TrainOutput:
+        """Run a training batch; level (B,) in [0, stages) chooses the number of stages."""
+        batch, pixels = x.shape[0], x.shape[2] * x.shape[3]
+        used = level.long().clamp(0, self.num_stages - 1) + 1
+        y = self._analyse(x)
+        y_hat = torch.zeros_like(y)
+        before = torch.zeros_like(y)
+        bits, all_bits = y.new_zeros(batch), y.new_zeros(batch)
+        distance, auxiliary = y.new_zeros(batch), y.new_zeros(())
+        stats = {}
+        for stage, (quantiser, prior) in enumerate(zip(self.quantisers, self.priors, strict=True)):
+            with torch.autocast(x.device.type, enabled=False):
+                result: Quantised = quantiser(y - before)
+            own = result.vectors.detach()
+            stage_bits = prior(before, own, result.codes).sum(dim=(1, 2))
+            before = before + own
+            is_used = (used > stage).to(y.dtype)
+            y_hat = y_hat + result.vectors * is_used[:, None, None, None]
+            bits = bits + stage_bits * is_used
+            all_bits = all_bits + stage_bits
+            distance = distance + result.distance * is_used
+            auxiliary = auxiliary + result.auxiliary
+            stats[f"used_{stage + 1}"] = used_share(quantiser.usage)
+            stats[f"perplexity_{stage + 1}"] = perplexity(quantiser.usage)
+        if self.quantisers[0].straight_through:
+            y_hat = y_hat + y - y.detach()
+        scale = self.commitment * self.lmbda * 255.0**2 * UNIT**2 / (3 * STRIDE**2)
+        # The priors of stages that a crop does not use learn from it all the same.
+        unused = (all_bits - bits).mean() / pixels
+        return TrainOutput(
+            x_hat=self._synthesise(y_hat, F.one_hot(used - 1, self.num_stages)),
+            bits=bits,
+            auxiliary=scale * distance.mean() + auxiliary + unused,
+            stats=stats,
+        )
+
+    # ---- coding ------------------------------------------------------------------------
+
+    @staticmethod
+    def default_tables() -> Tables:
+        """Return tables of binary choices."""
+        return choice_tables()
+
+    def num_segments(self, quality: int) -> int:
+        """Return the number of stages of a quality: it grows in equal steps of quality."""
+        return 1 + (quality - 1) * self.num_stages // 100
+
+    def prepare(self, code_lengths: np.ndarray, half_widths: np.ndarray) -> DiscreteModel:
+        """Freeze for coding: eval mode, priors and code vectors on their grids, in float64."""
+        self.eval().requires_grad_(False)
+        for module in (*self.priors, *self.quantisers):
+            module.snap_()
+        self.vectors = [quantiser.table() for quantiser in self.quantisers]
+        return self
+
+    def exact_parameters(self) -> set[str]:
+        """Return the names of what the priors see and are: stored as integers."""
+        names = {f"priors.{name}" for name, _ in self.priors.named_parameters()}
+        for stage, quantiser in enumerate(self.quantisers):
+            names |= {f"quantisers.{stage}.{name}" for name in quantiser.exact_names}
+        return names
+
+    def analysis(self, x: Tensor, quality: int) -> Tensor:
+        """Map a picture (1, 3, H, W) to y (1, D, H/16, W/16), the same at every quality."""
+        return self._analyse(x)
+
+    def synthesis(self, y_hat: Tensor, quality: int) -> Tensor:
+        """Map y_hat (1, D, h, w) to a picture (1, 3, 16 h, 16 w), not clamped."""
+        stage = torch.tensor([self.num_segments(quality) - 1], device=y_hat.device)
+        return self._synthesise(y_hat, F.one_hot(stage, self.num_stages))
+
+    def passes(
+        self, shape: tuple[int, int], quality: int, y: Tensor | None = None
+    ) -> PassGenerator:
+        """Generate the choices stage by stage and group by group; see `CodecModel.passes`.
+
+        Raises:
+            CorruptStreamError: a received choice is neither 0 nor 1.
+        """
+        device = self.y_deviation.device
+        groups = group_of_positions(*shape, device=device)
+        positions = np.arange(shape[0] * shape[1]).reshape(shape)
+        before = torch.zeros(self.latent_channels, *shape, dtype=torch.float64, device=device)
+        for stage in range(self.num_segments(quality)):
+            codes = None
+            if y is not None:
+                codes = self.quantisers[stage].encode(y[0] - before.float())
+            own = torch.zeros_like(before)
+            for number in range(len(GROUPS)):
+                mask = groups == number
+                if not mask.any():
+                    continue
+                context = context_of(before, own, groups < number)
+                features = self.priors[stage].features(context)[mask]
+                nodes = torch.ones(len(features), dtype=torch.long, device=device)
+                where = positions[mask.cpu().numpy()]
+                for bit in reversed(range(self.num_bits)):
+                    rows = rows_of_logits(self.priors[stage].logits(features, nodes))
+                    q = None
+                    if codes is not None:
+                        q = ((codes[mask] >> bit) & 1).to(torch.int32).cpu().numpy()
+                    indexes = rows.to(torch.int32).cpu().numpy()
+                    received = yield Pass(f"code{stage + 1}", stage, indexes, q, where)
+                    if received is None:
+                        return (before + own).float()[None]
+                    if np.any((received < 0) | (received > 1)):
+                        raise CorruptStreamError("a binary choice has another value than 0 or 1")
+                    nodes = 2 * nodes + torch.from_numpy(received).to(device)
+                vectors = self.vectors[stage].to(device)[nodes - (1 << self.num_bits)]
+                own[:, mask] = vectors.T
+            before = before + own
+        return before.float()[None]
+
+    # ---- shared ------------------------------------------------------------------------
+
+    def _analyse(self, x: Tensor) -> Tensor:
+        centred = x - 0.5
+        linear = self.klt_analysis(F.pixel_unshuffle(centred, STRIDE))
+        ones = x.new_ones(x.shape[0], 1)
+        return linear.float() + self.g_a(centred, ones).float()
+
+    def _synthesise(self, y_hat: Tensor, weights: Tensor) -> Tensor:
+        linear = F.pixel_shuffle(self.klt_synthesis(y_hat), STRIDE)
+        normalised = y_hat / self.y_deviation[:, None, None]
+        return linear.float() + self.g_s(normalised, weights.float()).float() + 0.5
+
+
+def _halo(blocks: tuple[int, int]) -> int:
+    return -(-(8 * blocks[0] + 16 * blocks[1]) // STRIDE) * STRIDE

@@ -1,0 +1,174 @@
+"""Capsules with routing by agreement as a quantiser: which pose, and how long.
+
+From the residual come I primary capsules; a matrix per (primary, output) pair, shared by all
+positions, predicts each of K output capsules; three rounds of routing (Sabour et al. arXiv
+1710.09829, procedure 1) find which output capsule the primaries agree on. Its number k and its
+length in [0, 1), in L levels, are the code k * L + level: shape and gain. The decoder never
+routes: it adds level * pose_k, a learned vector.
+
+Both decisions are straight-through: hard forwards, and backwards the gradient of the routing
+coefficients and of the length, so that capsule matrices learn from the picture (the capsule
+layer of CVGAN has no codebook loss). `assignment` may add one that pulls the routing towards the
+nearest code.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from imgcodec.codec.nets.blocks import pointwise
+from imgcodec.codec.nets.codebook import Quantised, k_means, nearest, tree_order
+from imgcodec.codec.nets.exact import on_grid
+
+ROUTING_ROUNDS = 3
+POSE_BITS = 16
+"""Poses lie on 2**-16, levels are dyadic: every product lies on the grid of exact biases."""
+CHUNK = 4096
+
+
+class Capsules(nn.Module):
+    """Quantiser with 2^pose_bits output capsules and 2^level_bits lengths.
+
+    Args:
+        dims: D, length of residuals and poses.
+        pose_bits: log2 of K.
+        level_bits: log2 of L.
+        num_primary: I.
+        primary_dims: length of a primary capsule.
+        output_dims: length of an output capsule.
+        assignment: weight of the loss that pulls routing and length towards the nearest code.
+        straight_through: also hand the gradient of the decoder's input to the encoder.
+    """
+
+    exact_names = ("poses",)
+
+    def __init__(
+        self,
+        dims: int,
+        pose_bits: int,
+        level_bits: int,
+        num_primary: int,
+        primary_dims: int,
+        output_dims: int,
+        assignment: float,
+        straight_through: bool,
+    ) -> None:
+        super().__init__()
+        self.level_bits = level_bits
+        self.num_primary = num_primary
+        self.assignment = assignment
+        self.straight_through = straight_through
+        num_poses = 2**pose_bits
+        self.primary = pointwise(dims, num_primary * primary_dims)
+        # One (output_dims x primary_dims) matrix per pair; poses last, where sums vectorise.
+        shape = (num_primary, primary_dims, output_dims, num_poses)
+        self.transforms = nn.Parameter(torch.randn(shape) * primary_dims**-0.5)
+        self.poses = nn.Parameter(torch.randn(num_poses, dims) * 0.01)
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("usage", torch.ones(num_poses << level_bits))
+
+    @torch.no_grad()
+    def init_from_vectors(self, vectors: Tensor) -> None:
+        """Start the poses from k-means of the directions of vectors (N, D)."""
+        lengths = vectors.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        self.scale.copy_(lengths.square().mean().sqrt())
+        # Long vectors matter more: draw them more often.
+        drawn = torch.multinomial(lengths[:, 0], min(len(vectors), 1 << 16), replacement=True)
+        directions = F.normalize(k_means((vectors / lengths)[drawn], len(self.poses)), dim=1)
+        directions = directions[tree_order(directions)]
+        owner = (vectors @ directions.T).argmax(dim=1)
+        along = (vectors * directions[owner]).sum(dim=1)
+        longest = torch.zeros(len(directions)).scatter_reduce(0, owner, along, "amax")
+        longest = longest.clamp_min(float(along.median()))
+        self.poses.copy_(directions * longest[:, None])
+
+    def forward(self, residual: Tensor) -> Quantised:
+        """Quantise (B, D, h, w)."""
+        batch, dims, height, width = residual.shape
+        flat = residual.permute(0, 2, 3, 1).reshape(-1, dims)
+        routing, lengths = self._route(flat)
+        chosen = routing.argmax(dim=1)
+        length = lengths.gather(1, chosen[:, None])[:, 0]
+        level = self._level(length)
+        hard = F.one_hot(chosen, len(self.poses)).to(routing.dtype) + routing - routing.detach()
+        gain = self._value(level) + length - length.detach()
+        vectors = (hard @ self.poses) * gain[:, None]
+        codes = (chosen << self.level_bits) | level
+        distance = (flat - vectors.detach()).square().sum(dim=1).reshape(batch, -1).mean(dim=1)
+        auxiliary = distance.new_zeros(())
+        if self.assignment:
+            best = nearest(flat.detach(), self.table().float().detach())
+            pose, value = best >> self.level_bits, self._value(best & (2**self.level_bits - 1))
+            wrong = F.nll_loss(torch.log(routing + 1e-6), pose)
+            error = (lengths.gather(1, pose[:, None])[:, 0] - value).square().mean()
+            auxiliary = self.assignment * (wrong + error)
+        if self.training:
+            with torch.no_grad():
+                counts = torch.bincount(codes, minlength=len(self.usage)).float()
+                self.usage.lerp_(counts, 0.02)
+        return Quantised(
+            codes.reshape(batch, height, width),
+            vectors.reshape(batch, height, width, dims).permute(0, 3, 1, 2),
+            distance,
+            auxiliary,
+        )
+
+    def encode(self, residual: Tensor) -> Tensor:
+        """Return codes (h, w) of a residual (D, h, w)."""
+        flat = residual.permute(1, 2, 0).reshape(-1, residual.shape[0]).float()
+        codes = []
+        for part in flat.split(CHUNK):
+            routing, lengths = self._route(part)
+            chosen = routing.argmax(dim=1)
+            level = self._level(lengths.gather(1, chosen[:, None])[:, 0])
+            codes.append((chosen << self.level_bits) | level)
+        return torch.cat(codes).reshape(residual.shape[1:])
+
+    def snap_(self) -> None:
+        """Move the poses onto their grid, in place."""
+        self.poses.data = on_grid(self.poses.data, POSE_BITS).float()
+
+    def table(self) -> Tensor:
+        """Return the vector of every code, (K * L, D) float64, on the grid once snapped."""
+        levels = self._value(torch.arange(2**self.level_bits, device=self.poses.device)).double()
+        return (self.poses.double()[:, None, :] * levels[:, None]).flatten(0, 1)
+
+    def _route(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Return routing coefficients (N, K), averaged over primaries, and lengths (N, K)."""
+        primary = self.primary((flat / self.scale)[:, :, None, None])
+        primary = squash(primary.float().reshape(len(flat), self.num_primary, -1), dim=2)
+        predictions = torch.bmm(primary.transpose(0, 1), self.transforms.flatten(2))
+        predictions = predictions.reshape(self.num_primary, len(flat), -1, len(self.poses))
+        # Early rounds only say where to look: agreement with their outputs, summed up, gives the
+        # coefficients of the last round, and the gradient flows through that.
+        with torch.no_grad():
+            direction = torch.zeros_like(predictions[0])
+            for _ in range(ROUTING_ROUNDS - 1):
+                direction += _combine(_couple(predictions, direction), predictions)
+        coupling = _couple(predictions, direction)
+        output = _combine(coupling, predictions)
+        return coupling.mean(dim=0), output.square().sum(dim=1).add(1e-9).sqrt()
+
+    def _level(self, length: Tensor) -> Tensor:
+        return (length * 2**self.level_bits).long().clamp(0, 2**self.level_bits - 1)
+
+    def _value(self, level: Tensor) -> Tensor:
+        return (level + 0.5) * 2.0**-self.level_bits
+
+
+def _couple(predictions: Tensor, direction: Tensor) -> Tensor:
+    """Return routing coefficients (I, N, K) of predictions (I, N, e, K) along (N, e, K)."""
+    return (predictions * direction).sum(dim=2).softmax(dim=2)
+
+
+def _combine(coupling: Tensor, predictions: Tensor) -> Tensor:
+    """Return output capsules (N, e, K)."""
+    return squash((coupling[:, :, None] * predictions).sum(dim=0), dim=1)
+
+
+def squash(v: Tensor, dim: int) -> Tensor:
+    """Return |v|^2 / (1 + |v|^2) * v / |v| along an axis: lengths in [0, 1)."""
+    square = v.square().sum(dim=dim, keepdim=True)
+    return v * (square / (1 + square) * torch.rsqrt(square + 1e-9))

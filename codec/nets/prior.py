@@ -1,0 +1,105 @@
+"""The exact prior of codes on a grid: which probability every choice of a code gets.
+
+One network per residual stage. It sees, on the grid of `exact.py`, the sum of the vectors of
+earlier stages everywhere and the vectors of its own stage where they are decoded, and gives a
+feature vector per position; the logit of a tree node is that vector times the node's own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from imgcodec.codec.nets.choices import bits_of_choices, path_of_codes
+from imgcodec.codec.nets.exact import (
+    BIAS_BITS,
+    ExactDepthwise,
+    ExactPointwise,
+    activate,
+    activate_exact,
+    on_grid,
+    snap_,
+)
+
+GROUPS = ((0, 0), (1, 1), (0, 1), (1, 0))
+"""Positions of a 2x2 cell in the order in which they are coded."""
+
+
+def group_of_positions(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Return int64 (height, width): the number of the group that codes each position."""
+    cell = torch.empty(2, 2, dtype=torch.long, device=device)
+    for number, (row, column) in enumerate(GROUPS):
+        cell[row, column] = number
+    return cell.repeat(-(-height // 2), -(-width // 2))[:height, :width]
+
+
+class CodePrior(nn.Module):
+    """Logits of the choices of one stage's codes.
+
+    Args:
+        dims: D, length of the code vectors.
+        width: E, channels of the network.
+        num_bits: B; a code is one of 2^B.
+    """
+
+    def __init__(self, dims: int, width: int, num_bits: int) -> None:
+        super().__init__()
+        self.num_bits = num_bits
+        self.known = ExactPointwise(2 * dims + 1, width)
+        self.near = ExactDepthwise(width)
+        self.mix = ExactPointwise(width, width)
+        self.far = ExactDepthwise(width)
+        self.out = ExactPointwise(width, width)
+        self.nodes = nn.Parameter(torch.zeros(2**num_bits, width))
+        self.node_bias = nn.Parameter(torch.zeros(2**num_bits))
+
+    def forward(self, before: Tensor, own: Tensor, codes: Tensor) -> Tensor:
+        """Return the bits (B, h, w) of codes (B, h, w), in float, for training.
+
+        Args:
+            before: (B, D, h, w) sum of the vectors of earlier stages.
+            own: (B, D, h, w) vectors of this stage.
+            codes: int64.
+        """
+        height, width = codes.shape[1:]
+        groups = group_of_positions(height, width, codes.device)
+        features = own.new_zeros(*codes.shape, self.nodes.shape[1])
+        for number in range(len(GROUPS)):
+            x = activate(self.known(context_of(before, own, groups < number)))
+            x = activate(self.mix(activate(self.near(x))))
+            x = activate(self.out(activate(self.far(x)))).permute(0, 2, 3, 1).float()
+            features = torch.where((groups == number)[..., None], x, features)
+        nodes, choices = path_of_codes(codes, self.num_bits)
+        logits = (self.nodes[nodes] @ features[..., None])[..., 0] + self.node_bias[nodes]
+        return bits_of_choices(logits, choices).sum(dim=-1)
+
+    def features(self, context: Tensor) -> Tensor:
+        """Return features (h, w, E) of a context (2 D + 1, h, w), exact: float64 on the grid."""
+        x = activate_exact(self.known.exact(context))
+        x = activate_exact(self.mix.exact(activate_exact(self.near.exact(x))))
+        x = activate_exact(self.far.exact(x))
+        return activate_exact(self.out.exact(x)).permute(1, 2, 0)
+
+    def logits(self, features: Tensor, nodes: Tensor) -> Tensor:
+        """Return the exact logits (N,) of one node for each of N feature vectors (N, E)."""
+        return (self.nodes[nodes] * features).sum(dim=1) + self.node_bias[nodes]
+
+    def snap_(self) -> None:
+        """Move the network to float64 and its grids, in place."""
+        self.double()
+        snap_(self)
+        for parameter in (self.nodes, self.node_bias):
+            parameter.data = on_grid(parameter.data, BIAS_BITS).clamp(-64, 64)
+
+
+def context_of(before: Tensor, own: Tensor, decoded: Tensor) -> Tensor:
+    """Return the input (..., 2 D + 1, h, w) of a prior.
+
+    Args:
+        before: (..., D, h, w) sum of the vectors of earlier stages.
+        own: (..., D, h, w) vectors of this stage.
+        decoded: bool (h, w), where `own` is known.
+    """
+    known = decoded.to(own.dtype)
+    flag = known.expand(*own.shape[:-3], 1, *known.shape)
+    return torch.cat([before, own * known, flag], dim=-3)

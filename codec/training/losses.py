@@ -1,0 +1,101 @@
+"""What training minimises: rate, distortion, and what a model or an adversary adds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from imgcodec.codec.models.base import TrainOutput
+from imgcodec.codec.training.adversarial import Adversary
+
+LAMBDA_REFERENCE = 0.013
+
+
+@dataclass(frozen=True)
+class LossRecipe:
+    """Weights of the loss: mean of w * (rate * bpp + lambda * distortion) over a batch.
+
+    The distortion is ``mse * 255^2 * MSE + l1 * 255 * L1 + lpips * LPIPS``; lambda belongs to the
+    level of each crop and w is ``(0.013 / lambda) ** lambda_weight_power``.
+
+    Attributes:
+        rate: weight of the bits per pixel; 0 where the entropy model is frozen.
+        mse: weight of the squared error in grey levels.
+        l1: weight of the absolute error in grey levels.
+        lpips: weight of LPIPS; a few hundred balance the squared error.
+        lpips_network: backbone, squeeze, alex or vgg.
+        lambda_weight_power: evens out the losses of low and high rates.
+    """
+
+    rate: float = 1.0
+    mse: float = 1.0
+    l1: float = 0.0
+    lpips: float = 0.0
+    lpips_network: str = "squeeze"
+    lambda_weight_power: float = 0.35
+
+
+class Criterion:
+    """Loss of a batch and the numbers to log.
+
+    Args:
+        recipe: weights.
+        perceptual: maps x and x_hat (B, 3, H, W) to (B,); needed when `recipe.lpips` is not 0.
+        adversary: discriminator with its optimiser, or None.
+        bfloat16: autocast of the perceptual module.
+
+    Raises:
+        ValueError: LPIPS is weighted but there is no perceptual module.
+    """
+
+    def __init__(
+        self,
+        recipe: LossRecipe,
+        perceptual: nn.Module | None,
+        adversary: Adversary | None,
+        *,
+        bfloat16: bool = False,
+    ) -> None:
+        if recipe.lpips and perceptual is None:
+            raise ValueError("the recipe weights LPIPS, but no backbone was given")
+        self.recipe, self.perceptual, self.adversary = recipe, perceptual, adversary
+        self.bfloat16 = bfloat16
+
+    def __call__(
+        self, x: Tensor, output: TrainOutput, lambdas: Tensor, progress: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the scalar loss and detached scalars by name.
+
+        Args:
+            x: (B, 3, H, W) in [0, 1].
+            output: of the model's forward pass.
+            lambdas: (B,) of the crops' levels.
+            progress: share of the training done, for the adversary.
+        """
+        recipe = self.recipe
+        error = output.x_hat.float() - x
+        mse = error.square().mean(dim=(1, 2, 3)) * 255.0**2
+        distortion = recipe.mse * mse
+        bpp = output.bits / (x.shape[2] * x.shape[3])
+        stats = {"bpp": bpp.mean(), "log10_mse": mse.log10().mean()}
+        if recipe.l1:
+            distortion = distortion + recipe.l1 * 255.0 * error.abs().mean(dim=(1, 2, 3))
+        if self.perceptual is not None and recipe.lpips:
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
+                lpips = self.perceptual(x, output.x_hat)
+            distortion = distortion + recipe.lpips * lpips
+            stats["lpips"] = lpips.mean()
+        weight = (LAMBDA_REFERENCE / lambdas) ** recipe.lambda_weight_power
+        reconstruction = (weight * lambdas * distortion).mean()
+        loss = reconstruction + output.auxiliary
+        if recipe.rate:
+            loss = loss + (weight * recipe.rate * bpp).mean()
+        stats |= output.stats
+        if self.adversary is not None:
+            term, terms = self.adversary.generator_terms(x, output.x_hat, reconstruction, progress)
+            loss = loss + term
+            stats |= terms
+        stats["loss"] = loss
+        return loss, {name: torch.as_tensor(value).detach() for name, value in stats.items()}

@@ -1,0 +1,98 @@
+"""Pillow plugin: after ``import imgcodec.pillow`` Pillow opens and saves `.cvb` files.
+
+    >>> import imgcodec.pillow
+    >>> from PIL import Image
+    >>> image = Image.open("photo.cvb")  # reads the header; pixels are decoded when needed
+    >>> image.save("small.cvb", quality=30)
+
+`image.info` holds `quality`, `model` (hash of the weights as in `imgcodec models`) and, where the
+file has them, `icc_profile`, `exif` and `xmp`; they are stored when the image is saved. Options of
+`save` are those of `imgcodec.encode`: quality, target_bytes, target_bpp, target_psnr, model and
+metadata, and icc_profile, exif and xmp as with other formats. Damaged files raise OSError when
+they are opened or loaded, with the error of the codec as its cause.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+from PIL import Image, ImageFile
+
+from imgcodec.codec.container import MAGIC, read_header, read_stream
+from imgcodec.codec.errors import CodecError
+from imgcodec.codec.image import info_of_metadata, mode_of
+
+FORMAT = "CVB"
+
+_OPTIONS = ("quality", "target_bytes", "target_bpp", "target_psnr", "model", "metadata")
+_INFO = ("icc_profile", "exif", "xmp")
+
+
+class CvbImageFile(ImageFile.ImageFile):
+    """A `.cvb` file whose pixels are decoded by `load`."""
+
+    format = FORMAT
+    format_description = "imgcodec learned image"
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        data = self.fp.read()
+        try:
+            header = read_header(data)
+        except CodecError as error:
+            raise SyntaxError(str(error)) from error  # Pillow's way to say "not my format"
+        try:
+            stream = read_stream(data, max_pixels=header.height * header.width)
+        except CodecError as error:
+            raise OSError(str(error)) from error
+        self._data = data
+        self._size = (header.width, header.height)
+        self._mode = mode_of(header.is_gray, header.has_alpha)
+        self.info = {
+            **info_of_metadata(stream.metadata),
+            "quality": header.quality,
+            "model": header.model_hash.hex(),
+        }
+        self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
+
+    def load(self) -> Any:
+        """Decode the pixels, the first time."""
+        if self.tile:
+            from imgcodec.codec.api import decode
+
+            try:
+                decoded = decode(self._data, max_pixels=self.width * self.height)
+            except CodecError as error:
+                raise OSError(str(error)) from error
+            self.im = decoded.im
+            self.tile, self._data = [], b""
+            if self._exclusive_fp and self.fp is not None:
+                self.fp.close()
+                self.fp = None
+        return super().load()
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(MAGIC)
+
+
+def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    from imgcodec.codec.api import encode
+
+    given = image.encoderinfo
+    changed = {name: given[name] for name in _INFO if name in given}
+    if changed:
+        image = image.copy()
+        image.info |= changed
+    file.write(encode(image, **{name: given[name] for name in _OPTIONS if name in given}))
+
+
+def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    raise ValueError("a .cvb file holds one frame: save without save_all and append_images")
+
+
+Image.register_open(FORMAT, CvbImageFile, _accept)
+Image.register_save(FORMAT, _save)
+Image.register_save_all(FORMAT, _save_all)
+Image.register_extension(FORMAT, ".cvb")
+Image.register_mime(FORMAT, "image/x-cvb")

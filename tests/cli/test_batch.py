@@ -1,0 +1,295 @@
+"""Many inputs: what becomes of which, and what one bad file or a dying process does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from PIL import Image
+
+import imgcodec
+from imgcodec.cli.batch import BatchOptions, Item, find_items
+from imgcodec.cli.workers import run_in_processes
+
+
+def options(folder="out", *, recursive=False, skip_existing=False, jobs=1):
+    return BatchOptions(Path(folder), recursive, skip_existing, jobs)
+
+
+def write_picture(path, side=20):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows, columns = np.mgrid[0:side, 0:side]
+    pixels = np.stack([rows * 9, columns * 9, rows + columns], -1).clip(0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def is_picture(path):
+    return path.suffix in (".png", ".jpg")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working folder with a tree of pictures and other files."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "in/b.png", "in/deep/c.jpg", "in/deep/d.png", "in/.hidden/e.png"):
+        write_picture(tmp_path / name)
+    Path("in/notes.md").write_text("not a picture")
+    Path("in/.f.png.0123abcd.tmp").write_bytes(b"half a file")
+    return tmp_path
+
+
+def pairs(items):
+    return {item.source: item.target for item in items}
+
+
+def test_files_go_to_the_folder_itself(here):
+    items = find_items(["a.png", "in/b.png"], options(), ".cvb", is_picture)
+    assert pairs(items) == {"a.png": "out/a.cvb", "in/b.png": "out/b.cvb"}
+
+
+def test_folders_are_mirrored_without_hidden_files(here):
+    items = find_items(["in"], options(recursive=True), ".cvb", is_picture)
+    assert pairs(items) == {
+        "in/b.png": "out/b.cvb",
+        "in/deep/c.jpg": "out/deep/c.cvb",
+        "in/deep/d.png": "out/deep/d.cvb",
+    }
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("in/*.png", {"in/b.png": "out/b.cvb"}),
+        ("in/d*/*", {"in/deep/c.jpg": "out/deep/c.cvb", "in/deep/d.png": "out/deep/d.cvb"}),
+        ("in/**/d.png", {"in/deep/d.png": "out/deep/d.cvb"}),
+        ("[ab].png", {"a.png": "out/a.cvb"}),
+    ],
+)
+def test_patterns_are_mirrored_from_their_fixed_part(here, pattern, expected):
+    assert pairs(find_items([pattern], options(), ".cvb", is_picture)) == expected
+    absolute = find_items([str(here / pattern)], options(), ".cvb", is_picture)
+    assert list(pairs(absolute).values()) == list(expected.values())
+
+
+def test_an_input_named_twice_is_done_once(here):
+    inputs = ["a.png", "./a.png", "*.png"]
+    assert pairs(find_items(inputs, options(), ".cvb", is_picture)) == {"a.png": "out/a.cvb"}
+
+
+def test_outputs_that_would_collide_keep_the_suffix_or_are_refused(here):
+    write_picture(here / "a.jpg")
+    write_picture(here / "other/a.png")
+    items = find_items(["a.png", "a.jpg", "in/b.png"], options(), ".cvb", is_picture)
+    assert pairs(items) == {
+        "a.png": "out/a.png.cvb",
+        "a.jpg": "out/a.jpg.cvb",
+        "in/b.png": "out/b.cvb",
+    }
+    first, second = find_items(["a.png", "other/a.png"], options(), ".cvb", is_picture)
+    assert first.problem is None
+    assert second.problem == "its output would be that of a.png"
+
+
+def test_inputs_that_do_not_exist_are_problems_of_their_own(here):
+    items = find_items(["a.png", "no.png", "no*.png"], options(), ".cvb", is_picture)
+    assert [item.problem for item in items] == [None, "no such file", "no file fits the pattern"]
+
+
+def test_an_output_that_is_the_input_is_refused(here):
+    (item,) = find_items(["a.png"], options("."), ".png", is_picture)
+    assert item.problem == "the output would be the input"
+
+
+@pytest.mark.parametrize(("name", "text"), [("in", "-r"), ("-", "stdin")])
+def test_what_a_batch_cannot_take_is_a_usage_error(here, name, text):
+    with pytest.raises(click.UsageError, match=text):
+        find_items(["a.png", name], options(), ".cvb", is_picture)
+
+
+def spoil(folder):
+    """Put six broken files beside good ones; return their names."""
+    good = Path(folder / "good.png").read_bytes()
+    (folder / "cut.png").write_bytes(good[: len(good) // 2])
+    (folder / "text.jpg").write_text("this is text")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "zeros.jpg").write_bytes(bytes(500))
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(folder / "wide.png")
+    return {"cut.png", "text.jpg", "empty.png", "zeros.jpg", "moving.gif", "wide.png"}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_bad_files_are_reported_and_the_others_encoded(invoke, tmp_path, jobs):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("good.png", "deep/good.jpg", "deep/better.png"):
+        write_picture(folder / name)
+    bad = spoil(folder)
+    arguments = ["encode", "-r", folder, "-o", out, "--json", "--strict", "-j", jobs]
+    result = invoke(*arguments)
+    assert result.exit_code == 1
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {Path(line["input"]).name for line in lines if line["status"] == "failed"} == bad
+    assert all(line["error"] for line in lines if line["status"] == "failed")
+    done = [line for line in lines if line["status"] == "ok"]
+    assert len(done) == 3
+    for line in done:
+        assert Path(line["output"]).stat().st_size == line["bytes"]
+        assert imgcodec.decode(line["output"]).size == (20, 20)
+    assert "3 done, 0 skipped, 6 failed" in result.stderr
+    assert result.stderr.endswith("Error: 6 of 9 files failed\n")
+    written = {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}
+    assert written == {"good.cvb", "deep/good.cvb", "deep/better.cvb"}
+
+    times = {name: (out / name).stat().st_mtime_ns for name in written}
+    again = invoke(*arguments, "--skip-existing")
+    assert again.exit_code == 1
+    assert "0 done, 3 skipped, 6 failed" in again.stderr
+    assert times == {name: (out / name).stat().st_mtime_ns for name in written}
+
+
+def test_decode_takes_batches_too(invoke, tmp_path, stream):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.cvb").write_bytes(stream)
+    (folder / "deep/b.cvb").write_bytes(stream)
+    (folder / "bad.cvb").write_bytes(stream[:-1])
+    (folder / "photo.png").write_bytes(b"no input of a decoder")
+    result = invoke("decode", "-r", folder, "-o", out)
+    assert result.exit_code == 1
+    assert "bad.cvb: " in result.stderr
+    names = {str(file.relative_to(out)) for file in out.rglob("*.*")}
+    assert names == {"a.png", "deep/b.png"}
+    assert invoke("decode", folder / "*.cvb", "-o", out / "flat").exit_code == 1
+    assert (out / "flat/a.png").read_bytes() == (out / "a.png").read_bytes()
+
+
+def test_existing_outputs_fail_unless_forced_or_skipped(invoke, photo, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "photo.cvb").write_bytes(b"precious")
+    result = invoke("encode", photo, "-o", out)
+    assert result.exit_code == 1
+    assert "-f overwrites it" in result.stderr
+    assert invoke("encode", photo, "-o", out, "--skip-existing", "-f").exit_code == 0
+    assert (out / "photo.cvb").read_bytes() == b"precious"
+    assert invoke("encode", photo, "-o", out, "-f").exit_code == 0
+    assert imgcodec.decode(out / "photo.cvb").size == (130, 96)
+
+
+def test_notes_of_the_library_name_the_file(invoke, tmp_path):
+    Image.new("P", (5, 5)).save(tmp_path / "p.png")
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "wide.png")
+    result = invoke("encode", tmp_path / "*.png", "-o", tmp_path, "--json")
+    assert result.exit_code == 0
+    notes = {
+        Path(line["input"]).name: line["notes"]
+        for line in map(json.loads, result.stdout.splitlines())
+    }
+    assert notes == {
+        "p.png": ["palette colours are converted to RGB"],
+        "wide.png": ["16 bits a sample are reduced to 8"],
+    }
+    assert f"{tmp_path / 'wide.png'}: 16 bits a sample are reduced to 8" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["a.png", "in/b.png"], "several inputs need -o DIR"),
+        (["a.png", "in/b.png", "in/deep/d.png"], "several inputs need -o DIR"),
+        (["*.png"], "a pattern of inputs needs -o DIR"),
+        (["in"], "-r -o DIR"),
+        (["a.png", "in"], "-o in writes to it"),
+        (["a.png", "-r"], "need -o DIR"),
+        (["a.png", "-j", "2"], "need -o DIR"),
+        (["a.png", "--skip-existing"], "need -o DIR"),
+        (["in", "-o", "out"], "-r takes the files in it"),
+        (["a.png", "-o", "in/b.png"], "is a file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_ambiguous_arguments_are_usage_errors(invoke, here, arguments, text):
+    before = sorted(here.rglob("*"))
+    result = invoke("encode", *arguments)
+    assert result.exit_code == 2
+    assert text in result.stderr
+    assert sorted(here.rglob("*")) == before
+
+
+def test_two_streams_are_ambiguous_for_decode(invoke, here, stream):
+    for name in ("a.cvb", "b.cvb"):
+        Path(name).write_bytes(stream)
+    result = invoke("decode", "a.cvb", "b.cvb")
+    assert result.exit_code == 2
+    assert "several inputs need -o DIR" in result.stderr
+
+
+def test_an_existing_stream_is_an_output_of_encode(invoke, here):
+    Path("old.cvb").write_bytes(b"old")
+    assert invoke("encode", "a.png", "old.cvb").exit_code == 1  # exists
+    assert invoke("encode", "a.png", "old.cvb", "-f").exit_code == 0
+
+
+# ---- processes -----------------------------------------------------------------------------
+
+
+def work_that_may_die(source, target):
+    """Work for the processes below: `kill` kills its process, `raise` raises."""
+    if source == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if source == "raise":
+        raise ZeroDivisionError("a bug")
+    time.sleep(0.05)
+    return {"threads": os.environ["OMP_NUM_THREADS"]}
+
+
+def test_a_dying_process_loses_its_own_item_only(tmp_path):
+    sources = ["a", "kill", "b", "raise", "c", "d", "e"]
+    items = [Item(source, str(tmp_path / source)) for source in sources]
+    outcomes = {o.item.source: o for o in run_in_processes(work_that_may_die, items, 2)}
+    assert set(outcomes) == set(sources)
+    assert {source for source in sources if outcomes[source].status == "ok"} == set("abcde")
+    assert "process died" in outcomes["kill"].error
+    assert outcomes["raise"].error == "ZeroDivisionError: a bug"
+
+
+def test_processes_share_the_cores(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    (outcome,) = run_in_processes(work_that_may_die, [Item("a", str(tmp_path / "a"))], 1000)
+    assert outcome.record == {"threads": "1"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_kill_leaves_no_partial_file_and_no_process(tmp_path, root):
+    for number in range(40):
+        write_picture(tmp_path / f"in/{number}.png", side=150)
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    arguments = ["encode", "-r", "in", "-o", "out", "-j", "2", "--quiet"]
+    command = [sys.executable, "-m", "imgcodec", *arguments]
+    out = tmp_path / "out"
+    with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
+        deadline = time.monotonic() + 120
+        while not list(out.glob("*.cvb")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+    assert len(children) >= 2
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in children):
+        assert time.monotonic() < deadline, "a process outlived its parent"
+        time.sleep(0.05)
+    done = {file.name for file in out.iterdir()}
+    complete = {name for name in done if name.endswith(".cvb")}
+    assert 0 < len(complete) < 40
+    for name in complete:
+        imgcodec.inspect(out / name, verify=True)
+    assert all(name.startswith(".") and name.endswith(".tmp") for name in done - complete)

@@ -1,0 +1,211 @@
+"""Codebooks, capsules, binary choices and the prior of codes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from imgcodec.codec.models.discrete import choice_tables
+from imgcodec.codec.nets.capsules import Capsules, squash
+from imgcodec.codec.nets.choices import (
+    NUM_ROWS,
+    bits_of_choices,
+    path_of_codes,
+    rows_of_logits,
+)
+from imgcodec.codec.nets.codebook import Codebook, nearest, perplexity, tree_order, used_share
+from imgcodec.codec.nets.prior import CodePrior, context_of, group_of_positions
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def _clusters(count: int, dims: int = 6) -> torch.Tensor:
+    centres = torch.randn(count, dims)
+    return (centres[:, None] + 0.02 * torch.randn(count, 50, dims)).flatten(0, 1)
+
+
+def _capsules(**changes) -> Capsules:
+    sizes = {
+        "dims": 6,
+        "pose_bits": 4,
+        "level_bits": 2,
+        "num_primary": 3,
+        "primary_dims": 4,
+        "output_dims": 4,
+        "assignment": 0.1,
+        "straight_through": True,
+    }
+    return Capsules(**{**sizes, **changes})
+
+
+def test_codebook_starts_and_stays_at_the_clusters_of_its_data():
+    data = _clusters(16)
+    book = Codebook(6, 4)
+    book.init_from_vectors(data)
+    grid = data.reshape(4, 200, 1, 6).permute(0, 3, 1, 2)
+    before = book(grid).distance.mean()
+    for _ in range(100):
+        result = book(grid)
+    assert result.distance.mean() <= before + 1e-4
+    assert result.distance.mean() < 0.1 * data.var(dim=0).sum()
+    assert torch.equal(result.vectors[0, :, 5, 0], book.codewords[result.codes[0, 5, 0]])
+    assert torch.equal(book.encode(grid[0]), book.eval()(grid).codes[0])
+
+
+def test_dead_codes_come_back_to_life():
+    data = _clusters(8)
+    book = Codebook(6, 3)
+    book.codewords.copy_(torch.randn(8, 6) * 0.01 + 100.0)
+    book.codewords[0] = 0.0
+    grid = data.reshape(1, 400, 1, 6).permute(0, 3, 1, 2)
+    for _ in range(400):
+        result = book(grid)
+    assert len(torch.unique(result.codes)) == 8
+    assert used_share(book.usage) == 1.0
+
+
+def test_a_frozen_codebook_does_not_move():
+    book = Codebook(6, 4).eval()
+    before = book.codewords.clone()
+    book(torch.randn(2, 6, 3, 3))
+    assert torch.equal(book.codewords, before)
+
+
+def test_perplexity_counts_codes_in_even_use():
+    assert float(perplexity(torch.ones(32))) == pytest.approx(32)
+    assert float(perplexity(torch.tensor([1.0, 1, 0, 0]))) == pytest.approx(2)
+    assert float(used_share(torch.tensor([1.0, 1, 0, 0]))) == 0.5
+
+
+def test_tree_order_puts_near_codes_into_one_block():
+    vectors = torch.linspace(0, 1, 16)[torch.randperm(16)][:, None].repeat(1, 3)
+    ordered = vectors[tree_order(vectors)][:, 0]
+    for width in (8, 4, 2):
+        blocks = ordered.reshape(-1, width)
+        assert ((blocks.amax(1) - blocks.amin(1)) < width / 15).all()
+
+
+def test_gradients_reach_the_capsule_weights():
+    """As published, CVGAN leaves them out of the optimiser."""
+    for straight_through in (True, False):
+        capsules = _capsules(assignment=0.0, straight_through=straight_through)
+        capsules.init_from_vectors(torch.randn(2000, 6))
+        residual = torch.randn(2, 6, 4, 4, requires_grad=True)
+        result = capsules(residual)
+        (result.vectors - torch.randn(2, 6, 4, 4)).square().sum().backward()
+        for name, parameter in capsules.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().max() > 0, name
+        assert residual.grad.abs().max() > 0
+
+
+def test_capsules_decode_without_routing():
+    capsules = _capsules()
+    capsules.init_from_vectors(torch.randn(2000, 6))
+    residual = torch.randn(2, 6, 5, 4)
+    result = capsules(residual)
+    table = capsules.table().float()
+    assert table.shape == (64, 6)
+    looked_up = table[result.codes].permute(0, 3, 1, 2)
+    assert torch.allclose(result.vectors, looked_up, atol=1e-5)
+    assert torch.equal(capsules.encode(residual[1]), result.codes[1])
+    lengths = table.reshape(16, 4, 6).norm(dim=2)
+    assert (lengths.diff(dim=1) > 0).all()
+
+
+def test_capsules_learn_to_choose_the_nearest_code():
+    data = torch.randn(2000, 6)
+    capsules = _capsules(assignment=1.0)
+    capsules.init_from_vectors(data)
+    grid = data.reshape(10, 200, 1, 6).permute(0, 3, 1, 2)
+    optimiser = torch.optim.Adam([capsules.transforms, *capsules.primary.parameters()], 3e-2)
+    best = nearest(data, capsules.table().float()) >> 2
+    shares = []
+    for _ in range(60):
+        result = capsules(grid)
+        shares.append(float(((result.codes.flatten() >> 2) == best).float().mean()))
+        optimiser.zero_grad()
+        result.auxiliary.backward()
+        optimiser.step()
+    assert shares[-1] > 0.5 > 2 * shares[0]
+
+
+def test_squash_keeps_directions_and_bounds_lengths():
+    v = torch.randn(5, 3, 7) * torch.logspace(-2, 2, 5)[:, None, None]
+    out = squash(v, dim=1)
+    norm = v.norm(dim=1)
+    assert torch.allclose(out.norm(dim=1), norm**2 / (1 + norm**2), atol=1e-4)
+    assert torch.allclose(torch.cosine_similarity(out, v, dim=1), torch.ones(5, 7), atol=1e-4)
+
+
+def test_paths_lead_to_their_codes():
+    codes = torch.arange(16).reshape(4, 4)
+    nodes, choices = path_of_codes(codes, 4)
+    assert nodes[0, 0].tolist() == [1, 2, 4, 8]
+    assert choices[3, 3].tolist() == [1, 1, 1, 1]
+    assert torch.equal((choices * 2 ** torch.arange(3, -1, -1)).sum(-1), codes)
+    assert torch.equal(nodes[..., 1:], 2 * nodes[..., :-1] + choices[..., :-1])
+
+
+def test_choice_rows_stand_for_their_logits():
+    tables = choice_tables()
+    logits = torch.linspace(-12, 12, 500).double()
+    rows = rows_of_logits(logits)
+    assert rows.min() == 0
+    assert rows.max() == NUM_ROWS - 1
+    middle = logits.abs() < 7.5
+    for choice in (0, 1):
+        ideal = bits_of_choices(logits, torch.full_like(logits, choice)).numpy()
+        q = np.full(500, choice)
+        sent = tables.code_lengths(q, rows.numpy())
+        assert np.abs(sent - ideal)[middle.numpy()].max() < 0.125 / np.log(2) + 0.01
+    # Neither -1 nor an escape takes probability away.
+    assert (tables.frequencies[:, [0, 3]] == 1).all()
+
+
+def test_groups_cover_every_position_once():
+    groups = group_of_positions(5, 7)
+    assert groups.shape == (5, 7)
+    assert [int((groups == g).sum()) for g in range(4)] == [12, 6, 9, 8]
+
+
+def test_the_prior_of_training_is_that_of_coding():
+    dims, bits = 4, 5
+    prior = CodePrior(dims, 8, bits)
+    with torch.no_grad():
+        prior.nodes.normal_()
+        prior.node_bias.normal_()
+    before = (torch.randn(1, dims, 6, 5) * 64).round() / 64
+    own = (torch.randn(1, dims, 6, 5) * 64).round() / 64
+    codes = torch.randint(0, 2**bits, (1, 6, 5))
+    trained = prior(before, own, codes)[0].detach()
+    prior.snap_()
+    groups = group_of_positions(6, 5)
+    nodes, choices = path_of_codes(codes[0], bits)
+    for group in range(4):
+        mask = groups == group
+        context = context_of(before[0].double(), own[0].double(), groups < group)
+        features = prior.features(context)[mask].detach()
+        coded = sum(
+            bits_of_choices(prior.logits(features, nodes[mask][:, i]), choices[mask][:, i])
+            for i in range(bits)
+        )
+        assert torch.allclose(coded.float(), trained[mask], atol=0.1)
+
+
+def test_the_prior_sees_nothing_that_is_not_decoded():
+    prior = CodePrior(3, 8, 4)
+    with torch.no_grad():
+        prior.nodes.normal_()
+    before, own = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
+    codes = torch.randint(0, 16, (1, 4, 4))
+    first = group_of_positions(4, 4) == 0
+    changed = torch.where(first, own, torch.randn_like(own))
+    bits, other = prior(before, own, codes)[0], prior(before, changed, codes)[0]
+    second = group_of_positions(4, 4) == 1
+    assert torch.equal(bits[first | second], other[first | second])
+    assert not torch.equal(bits[~(first | second)], other[~(first | second)])

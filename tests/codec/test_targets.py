@@ -1,0 +1,126 @@
+"""Targets: the search, and files that meet a size or a likeness."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import imgcodec
+from imgcodec.codec.api import encode_to_target
+from imgcodec.codec.container import read_header
+from imgcodec.codec.targets import Target, meet_target, psnr_db, search_quality
+from tests.codec.conftest import smooth_pictures
+
+
+@given(st.integers(0, 100))
+def test_search_finds_the_last_quality_below_in_seven_steps(last):
+    asked = []
+
+    def is_below(quality):
+        asked.append(quality)
+        return quality <= last
+
+    assert search_quality(is_below) == last
+    assert len(asked) <= 7
+    assert all(1 <= quality <= 100 for quality in asked)
+
+
+def fake_encode(quality):
+    return bytes(quality * 10)
+
+
+def fake_decode(data):
+    return np.full((10, 8, 3), len(data) // 10, np.uint8)
+
+
+def fake_meet(name, value, measure=None, lower_is_better=False):
+    target = Target(name, value, measure, lower_is_better)
+    return meet_target(target, np.zeros((10, 8, 3), np.uint8), fake_encode, fake_decode)
+
+
+@pytest.mark.parametrize(("budget", "quality"), [(10, 1), (499, 49), (500, 50), (10**6, 100)])
+def test_size_targets_give_the_largest_file_that_fits(budget, quality):
+    found = fake_meet("bytes", budget)
+    assert (found.quality, len(found.data), found.value) == (quality, 10 * quality, 10 * quality)
+    found = fake_meet("bpp", budget * 8 / 80)
+    assert (found.quality, found.value) == (quality, quality)
+
+
+def test_likeness_targets_give_the_smallest_file_that_reaches():
+    def likeness(original, decoded):
+        return float(decoded.mean())
+
+    def distance(original, decoded):
+        return 1 / float(decoded.mean())
+
+    assert fake_meet("likeness", 40.5, likeness).quality == 41
+    assert fake_meet("likeness", 41, likeness).quality == 41
+    assert fake_meet("distance", 0.1, distance, lower_is_better=True).quality == 10
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        (("bytes", 9), "quality 1 gives 10"),
+        (("bpp", 0.9), "quality 1 gives 1"),
+        (("likeness", 101, lambda original, decoded: float(decoded.mean())), "quality 100"),
+        (("likeness", 1, lambda original, decoded: math.nan), "not defined"),
+    ],
+)
+def test_targets_out_of_reach_raise(target, text):
+    with pytest.raises(imgcodec.UnreachableTargetError, match=text):
+        fake_meet(*target)
+
+
+@pytest.mark.parametrize("value", [0, -5, math.nan, math.inf])
+def test_senseless_sizes_are_value_errors(value):
+    with pytest.raises(ValueError, match="positive"):
+        fake_meet("bytes", value)
+
+
+def test_psnr_is_that_of_the_definition():
+    a, b = (np.random.default_rng(seed).integers(0, 256, (600, 7, 3), np.uint8) for seed in (0, 1))
+    expected = 10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2))
+    assert psnr_db(a, b) == pytest.approx(expected, abs=1e-9)
+    assert psnr_db(a, a) == math.inf
+
+
+def test_encode_meets_its_targets():
+    picture = smooth_pictures(2, side=160)[1]
+    noisy = picture + np.random.default_rng(0).normal(0, 8, picture.shape)
+    picture = noisy.clip(0, 255).astype(np.uint8)
+    data = imgcodec.encode(picture, target_bytes=3000)
+    quality = read_header(data).quality
+    assert len(data) <= 3000 < len(imgcodec.encode(picture, quality=quality + 1))
+    assert data == imgcodec.encode(picture, target_bpp=3000 * 8 / 160**2)
+    assert data == imgcodec.encode(picture, quality=quality)
+
+    data = imgcodec.encode(picture, target_psnr=30)
+    quality = read_header(data).quality
+    assert psnr_db(picture, np.asarray(imgcodec.decode(data))) >= 30
+    lower = imgcodec.encode(picture, quality=quality - 1)
+    assert psnr_db(picture, np.asarray(imgcodec.decode(lower))) < 30
+
+
+def test_any_measure_can_be_a_target():
+    picture = smooth_pictures(1, side=64)[0]
+
+    def largest_error(original, decoded):
+        return float(np.abs(original.astype(int) - decoded).max())
+
+    target = Target("largest error", 40, largest_error, lower_is_better=True)
+    found = encode_to_target(picture, target)
+    decoded = np.asarray(imgcodec.decode(found.data))
+    assert largest_error(picture, decoded) == found.value <= 40
+    assert read_header(found.data).quality == found.quality
+
+
+def test_a_quality_and_a_target_exclude_each_other():
+    picture = np.zeros((8, 8, 3), np.uint8)
+    for options in ({"quality": 50, "target_psnr": 30}, {"target_bytes": 900, "target_bpp": 1}):
+        with pytest.raises(ValueError, match="give one"):
+            imgcodec.encode(picture, **options)
