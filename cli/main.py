@@ -19,10 +19,12 @@ COMMANDS = (
     "codebook",
     "demo",
     "compare",
+    "match",
     "bench",
     "datasets",
     "train",
     "export",
+    "sample",
     "doctor",
     "completion",
 )

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from imgcodec.codec.container import MAX_PIXELS
 from imgcodec.codec.errors import ImageFormatError
@@ -136,6 +136,8 @@ def _format_errors() -> Iterator[None]:
         yield
     except ImageFormatError:
         raise
+    except UnidentifiedImageError as error:
+        raise ImageFormatError("not a picture in a format that Pillow reads") from error
     except Exception as error:  # Pillow's readers raise whatever they like on damaged files
         raise ImageFormatError(f"cannot read the picture: {error}") from error
 

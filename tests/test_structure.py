@@ -24,6 +24,7 @@ RANKS = {
     "imgcodec.codec.inspection": 6,
     "imgcodec.codec.training": 5,
     "imgcodec.codec.coding": 4,
+    "imgcodec.codec.sampling": 4,
     "imgcodec.codec.tiling": 3,
     "imgcodec.codec.codebooks": 3,
     "imgcodec.codec.models": 2,

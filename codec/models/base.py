@@ -14,7 +14,7 @@ knows the integers. The encoder reads them from each yielded `Pass`, the decoder
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,6 +105,14 @@ class CodecModel(nn.Module, ABC):
     @abstractmethod
     def init_from_patches(self, patches: Tensor) -> None:
         """Start from the statistics of patches (N, 3 * stride^2), pixel-unshuffled x - 0.5."""
+
+    def adopt(self, tensors: Mapping[str, Tensor], crops: Tensor) -> None:
+        """Start from the parameters of a model of another family, and from crops.
+
+        Raises:
+            ValueError: this family has no use for them.
+        """
+        raise ValueError(f"a {self.family} model cannot start from another family")
 
     @abstractmethod
     def lambdas(self, level: Tensor) -> Tensor:

@@ -65,6 +65,8 @@ QUALITIES_PER_NEPER = 32
 ROW_BITS = 8
 STATISTICS_DECAY = 0.99
 LOG_VARIANCE_LIMIT = 12.0
+FIRST_LOG_VARIANCE = -3.0
+MAX_FIRST_BLOCKS = 1024
 LIKELIHOODS = ("bernoulli", "gaussian")
 
 
@@ -82,7 +84,7 @@ class ConvVaeConfig:
         ValueError: unknown likelihood, or a deviation that is not positive.
     """
 
-    latent_channels: int = 24
+    latent_channels: int = 16
     channels: int = 24
     likelihood: str = "bernoulli"
     deviation: float = 0.2
@@ -132,19 +134,21 @@ class ConvVaeModel(CodecModel):
             nn.ConvTranspose2d(c, 1, 4, stride=2, padding=1),  # (B, 1, 32, 32)
         )
         self.pixel_bias = nn.Parameter(torch.zeros(BLOCK_PX, BLOCK_PX))
-        with torch.no_grad():  # start as the prior: variance 1
+        with torch.no_grad():  # start with the same narrow posterior everywhere
             self.g_a[-1].weight[m:].zero_()
-        # At POSTERIOR_QUALITY, running means over training batches.
-        self.register_buffer("log_gain", torch.full((m,), _log_gain_of(0.0)))
-        self.register_buffer("scale_row", _row_of(torch.zeros(m), self.log_gain))
+            self.g_a[-1].bias[m:] = FIRST_LOG_VARIANCE
+        # At POSTERIOR_QUALITY; they follow the training batches.
+        self.register_buffer("log_gain", torch.zeros(m))
+        self.register_buffer("scale_row", torch.zeros(m))
 
     # ---- training ----------------------------------------------------------------------
 
     @torch.no_grad()
     def init_from_patches(self, patches: Tensor) -> None:
-        """Let the decoder start from the mean picture of the patches (N, 3072)."""
-        mean = patches.mean(dim=0).reshape(3, BLOCK_PX, BLOCK_PX).mean(dim=0) + 0.5
-        self.pixel_bias.copy_(torch.logit(mean, eps=1e-3))
+        """Start from the mean picture and the statistics of patches (N, 3072)."""
+        grey = patches.reshape(-1, 3, BLOCK_PX, BLOCK_PX).mean(dim=1, keepdim=True) + 0.5
+        self.pixel_bias.copy_(torch.logit(grey.mean(dim=(0, 1)), eps=1e-3))
+        self._follow(*self._posterior(grey[:MAX_FIRST_BLOCKS]), weight=1.0)
 
     def lambdas(self, level: Tensor) -> Tensor:
         """Return the same lambda for every level (B,): training has one rate."""
@@ -172,7 +176,7 @@ class ConvVaeModel(CodecModel):
         divergence = kl_nats(mean, log_variance).sum(dim=(1, 2, 3))
         cost = self._cost_nats(logits, grey)
         if self.training:
-            self._follow(mean.detach(), log_variance.detach())
+            self._follow(mean.detach(), log_variance.detach(), 1.0 - STATISTICS_DECAY)
         recon = cost[:, :, :DIGIT_PX, :DIGIT_PX].sum(dim=(1, 2, 3)).mean()
         kl = divergence.mean()
         return TrainOutput(
@@ -256,28 +260,21 @@ class ConvVaeModel(CodecModel):
         return 0.5 * error.square() + math.log(self.cfg.deviation * math.sqrt(2 * math.pi))
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, log_variance: Tensor) -> None:
-        """Move the statistics for coding towards those of a batch."""
-        weight = 1.0 - STATISTICS_DECAY
-        log_gain = _log_gain_of(0.5 * log_variance.mean(dim=(0, 2, 3)))
+    def _follow(self, mean: Tensor, log_variance: Tensor, weight: float) -> None:
+        """Move the statistics for coding towards those of a batch, by a share of the way.
+
+        At the gain, rounding errs as much as the posterior: its step squared is 12 variances.
+        """
+        log_gain = -0.5 * (log_variance.mean(dim=(0, 2, 3)) + math.log(12.0))
         self.log_gain.lerp_(log_gain, weight)
-        log_scale = 0.5 * mean.square().mean(dim=(0, 2, 3)).clamp_min(1e-8).log()
-        self.scale_row.lerp_(_row_of(log_scale, self.log_gain), weight)
+        log_scale = 0.5 * mean.square().mean(dim=(0, 2, 3)).clamp_min(1e-8).log() + self.log_gain
+        row = (log_scale - math.log(rate.SCALE_MIN)) * rate.ROWS_PER_NEPER
+        self.scale_row.lerp_(row, weight)
 
 
 def kl_nats(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Return the divergence of N(mean, exp(log_variance)) from N(0, 1) per element, in nats."""
     return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
-
-
-def _log_gain_of(log_deviation: Tensor | float) -> Tensor | float:
-    """Return the log-gain at which rounding has the deviation of the posterior: step^2 / 12."""
-    return -log_deviation - 0.5 * math.log(12.0)
-
-
-def _row_of(log_scale: Tensor, log_gain: Tensor) -> Tensor:
-    """Return the real-valued table row of channels of a scale after their gain."""
-    return (log_scale + log_gain - math.log(rate.SCALE_MIN)) * rate.ROWS_PER_NEPER
 
 
 def _to_blocks(x: Tensor, side: int) -> Tensor:

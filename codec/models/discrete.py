@@ -17,6 +17,8 @@ groups. Families differ in their quantisers only. Residual stages: Zeghidour et 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -35,6 +37,9 @@ STRIDE = 16
 UNIT = 4.0
 """y is the KLT of pixels divided by this, so that every code vector stays below 8."""
 DEVIATION_MIN = 0.02
+ADOPTED = ("klt_analysis.", "klt_synthesis.", "y_deviation", "g_a.", "g_s.")
+SCALED = ("klt_analysis.", "y_deviation", "g_a.out.")
+"""Of what a beta model can lend, what is in the units of y."""
 
 
 def choice_tables() -> Tables:
@@ -112,7 +117,35 @@ class DiscreteModel(CodecModel):
         self.klt_synthesis.weight.copy_(basis.T[:, :, None, None] * UNIT)
         self.klt_synthesis.bias.copy_(mean)
         self.y_deviation.copy_((deviations / UNIT).clamp_min(DEVIATION_MIN))
-        residual = (patches - mean) @ basis.T / UNIT
+        self._init_codes((patches - mean) @ basis.T / UNIT)
+
+    @torch.no_grad()
+    def adopt(self, tensors: Mapping[str, Tensor], crops: Tensor) -> None:
+        """Start from the transforms of a beta model: its leading latents, its lowest rate.
+
+        Args:
+            tensors: parameters of a beta model with the same blocks.
+            crops: (N, 3, H, W) in [0, 1], from whose latents the quantisers start.
+
+        Raises:
+            ValueError: the transforms have other sizes.
+        """
+        own = {n: t for n, t in self.state_dict().items() if n.startswith(ADOPTED)}
+        for name, target in own.items():
+            if name not in tensors:
+                raise ValueError(f"cannot start from a model without {name}")
+            value = tensors[name]
+            if ".affine." in name:
+                value = value[:1].expand(target.shape[0], -1)
+            value = value[tuple(slice(0, side) for side in target.shape)]
+            if value.shape != target.shape:
+                raise ValueError(f"{name} is {tuple(value.shape)}, not {tuple(target.shape)}")
+            scale = {"klt_synthesis.weight": UNIT}.get(name, 1.0)
+            target.copy_(value * (1 / UNIT if name.startswith(SCALED) else scale))
+        vectors = [self._analyse(part).permute(0, 2, 3, 1).flatten(0, 2) for part in crops.split(8)]
+        self._init_codes(torch.cat(vectors))
+
+    def _init_codes(self, residual: Tensor) -> None:
         for quantiser in self.quantisers:
             quantiser.init_from_vectors(residual)
             table = quantiser.table().float()

@@ -199,19 +199,23 @@ class Adversary:
         return term, stats
 
     def discriminator_step(
-        self, x: Tensor, x_hat: Tensor, lr_scale: float = 1.0
+        self, x: Tensor, x_hat: Tensor, progress: float, lr_scale: float = 1.0
     ) -> dict[str, Tensor]:
-        """Take one optimiser step, or none where the gradient is not finite.
+        """Take one optimiser step, or none where the gradient is not finite, or before the start.
 
         Args:
             x: (B, C, H, W) in [0, 1], the originals.
             x_hat: reconstructions; no gradient flows into them.
+            progress: fraction of the training that is done.
             lr_scale: factor of the recipe's learning rate.
 
         Returns:
             Detached scalars for the log: `gan_d`, the mean of the losses on originals and on
-            reconstructions, and the mean `logits_real`, `logits_fake`.
+            reconstructions, and the mean `logits_real`, `logits_fake`; zeros before the start.
         """
+        if progress < self.recipe.discriminator_start:
+            nothing = torch.zeros((), device=x.device)
+            return dict.fromkeys(("gan_d", "logits_real", "logits_fake"), nothing)
         real, fake = diff_augment([x, x_hat.detach().float()], self.recipe.augment)
         with self._training():
             logits, _ = self._discriminate(torch.cat([real, fake]))

@@ -90,14 +90,24 @@ def load_initial_weights(model: nn.Module, path: Path) -> None:
     Raises:
         ValueError: tensors are missing or have other shapes.
     """
-    own = model.state_dict()
+    own, available = model.state_dict(), read_weights(path)
+    missing = sorted(set(own) - set(available))
+    if missing:
+        raise ValueError(f"{path} lacks {len(missing)} tensors, first {missing[0]}")
+    for name, tensor in own.items():
+        value = available[name]
+        if value.shape != tensor.shape:
+            raise ValueError(f"{path}: {name} is {tuple(value.shape)}, not {tensor.shape}")
+        tensor.copy_(value)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file (averaged or shipped) as float32."""
     with safe_open(path, "pt") as file:
-        available = set(file.keys())
-        missing = sorted(set(own) - available)
-        if missing:
-            raise ValueError(f"{path} lacks {len(missing)} tensors, first {missing[0]}")
-        for name, tensor in own.items():
-            value = file.get_tensor(name)
-            if value.shape != tensor.shape:
-                raise ValueError(f"{path}: {name} is {tuple(value.shape)}, not {tensor.shape}")
-            tensor.copy_(integers_to_float(value))
+        return {name: integers_to_float(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+
+
+def family_of_weights(path: Path) -> str:
+    """Return the family of a safetensors file (averaged or shipped)."""
+    with safe_open(path, "pt") as file:
+        return str(json.loads(file.metadata()["recipe"])["family"])

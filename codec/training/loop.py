@@ -23,8 +23,10 @@ from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.training.adversarial import Adversary
 from imgcodec.codec.training.bank import CropBank
 from imgcodec.codec.training.checkpoint import (
+    family_of_weights,
     load_checkpoint,
     load_initial_weights,
+    read_weights,
     save_checkpoint,
     save_ema,
 )
@@ -35,6 +37,7 @@ from imgcodec.codec.training.validation import save_grid, validate
 
 PATCH_VALUES = 46_000_000
 """Pixel values in the patches from which a model starts."""
+ADOPTION_CROPS = 384
 HELD_OUT = 16
 LOG_SECONDS, LOG_STEPS = 20, 50
 
@@ -70,7 +73,8 @@ def train(
         out_dir: receives checkpoint.pt, ema.safetensors, log.csv, validation.csv, samples/ and,
             with a perceptual module, best.safetensors: the averaged weights of the lowest LPIPS.
         resume: continue from out_dir/checkpoint.pt with the same loss.
-        init: weights to start from (a new schedule), instead of the statistics of patches.
+        init: weights to start from (a new schedule), instead of the statistics of patches; those
+            of another family where the model can adopt them.
         perceptual: maps x and x_hat (B, 3, H, W) in [0, 1] to (B,), for the loss, validation and
             the choice of the best weights.
         report: receives one progress line at a time.
@@ -93,7 +97,10 @@ def train(
 
     model = build_model(recipe.family, recipe.model)
     state = TrainState()
-    if init is not None:
+    if init is not None and family_of_weights(init) != recipe.family:
+        crops = bank.sample(ADOPTION_CROPS, random.Random(cfg.seed), 0.5, 0.5, 0.5)
+        model.adopt(read_weights(init), crops.cpu())
+    elif init is not None:
         load_initial_weights(model, init)
     elif not resume:
         count = min(60000, PATCH_VALUES // (3 * model.stride_px**2))
@@ -182,6 +189,9 @@ class _Trainer:
                 self._validate(held_out)
                 next_validation = time.monotonic() + 60 * self.cfg.validate_minutes
         if is_main:
+            if window:
+                crops = (self.state.step - window_step) * self.cfg.batch_size * self.num_processes
+                self._log(window, progress, crops / (time.monotonic() - window_start))
             self._save()
             self._validate(held_out)
         return self.out_dir / "ema.safetensors"
@@ -231,9 +241,9 @@ class _Trainer:
                 optimiser.step()
             self._average()
             adversary = self.criterion.adversary
-            if adversary is not None and progress >= adversary.recipe.discriminator_start:
+            if adversary is not None:
                 x_hat = output.x_hat.detach().float()
-                stats |= adversary.discriminator_step(x, x_hat, warmup * cosine)
+                stats |= adversary.discriminator_step(x, x_hat, progress, warmup * cosine)
         state.step += 1
         return stats | {"grad_norm": norm}
 
@@ -270,10 +280,13 @@ class _Trainer:
 
     def _append(self, name: str, rows: list[dict[str, float]]) -> None:
         path = self.out_dir / name
-        is_new = not path.exists()
+        columns = list(rows[0])
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                columns = next(csv.reader(file))
         with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            if is_new:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            if not file.tell():
                 writer.writeheader()
             writer.writerows(rows)
 

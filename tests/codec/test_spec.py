@@ -1,4 +1,4 @@
-"""A decoder of chapter 3 of SPEC.md in numpy, written from its text: same integers."""
+"""A decoder of chapters 3 and 4 of SPEC.md in numpy, written from its text: same integers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import imgcodec
 from imgcodec.codec.coding import decode_latents
 from imgcodec.codec.container import read_stream
 from imgcodec.codec.entropy.coder import PassDecoder
-from tests.codec.conftest import smooth_pictures
+from imgcodec.codec.models.weights import find_model, load_model
+from tests.codec.conftest import make_tiny_weights, smooth_pictures
 
 
 class SpecDecoder:
@@ -90,6 +91,46 @@ class SpecDecoder:
             result.append(q)
         return result
 
+    def codes(self, data: bytes) -> list[np.ndarray]:
+        stream = read_stream(data)
+        h, w = -(-stream.header.height // 16), -(-stream.header.width // 16)
+        d, num_stages = self.sizes["latent_channels"], self.sizes["stages"]
+        bits = self.sizes.get("num_bits") or self.sizes["pose_bits"] + self.sizes["level_bits"]
+        segments = 1 + (stream.header.quality - 1) * num_stages // 100
+        assert len(stream.segments) == segments
+        v = np.zeros((d, h, w))
+        result = []
+        for stage in range(segments):
+            decoder = PassDecoder(self.tables, stream.segments[stage][0])
+            p = f"priors.{stage}."
+            u, known = np.zeros_like(v), np.zeros((1, h, w))
+            for first in ((0, 0), (1, 1), (0, 1), (1, 0)):
+                group = (slice(None), slice(first[0], None, 2), slice(first[1], None, 2))
+                if not known[group].size:
+                    continue
+                x = act(self.pw(p + "known", np.concatenate([v, u, known])))
+                x = act(self.pw(p + "mix", act(self.dw(p + "near", x))))
+                x = act(self.pw(p + "out", act(self.dw(p + "far", x))))[group]
+                n = np.ones(x.shape[1:], np.int64)
+                for _ in range(bits):
+                    dot = np.einsum("ehw,hwe->hw", x, self.t[p + "nodes"][n])
+                    row = 4 * (dot + self.t[p + "node_bias"][n]) + 63 / 2
+                    q = decoder.decode(index(row))
+                    result.append(q.ravel())
+                    n = 2 * n + q
+                u[group] = np.moveaxis(self.vectors(stage, n - 2**bits), 2, 0)
+                known[group] = 1
+            v = v + u
+        return result
+
+    def vectors(self, stage: int, codes: np.ndarray) -> np.ndarray:
+        p = f"quantisers.{stage}."
+        if p + "codewords" in self.t:
+            return self.t[p + "codewords"][codes]
+        levels = 2 ** self.sizes["level_bits"]
+        gain = (2 * (codes % levels) + 1) / (2 * levels)
+        return self.t[p + "poses"][codes // levels] * gain[..., None]
+
 
 def act(x: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(x * 256 + 0.5) / 256, 0, 16 - 1 / 256)
@@ -113,6 +154,22 @@ def test_decoder_written_from_the_spec_finds_the_same_integers(tiny, tiny_weight
     with torch.inference_mode():
         decode_latents(tiny, read_stream(data), observe=lambda t, p, q: expected.append(q))
     found = SpecDecoder(tiny_weights, tiny.tables).integers(data)
+    assert sum(int(np.abs(q).sum()) for q in expected) > 0
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("family", ["vq", "cv"])
+@pytest.mark.parametrize("quality", [1, 50, 100])
+def test_decoder_written_from_the_spec_finds_the_same_codes(family, quality, tmp_path):
+    weights = make_tiny_weights(family, tmp_path)
+    loaded = load_model(find_model(weights))
+    pixels = smooth_pictures(1)[0][:90, :110]
+    data = imgcodec.encode(pixels, model=weights, quality=quality)
+    expected = []
+    with torch.inference_mode():
+        decode_latents(loaded, read_stream(data), observe=lambda t, p, q: expected.append(q))
+    found = SpecDecoder(weights, loaded.tables).codes(data)
     assert sum(int(np.abs(q).sum()) for q in expected) > 0
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -48,7 +48,7 @@ def _separate(adversary: Adversary, steps: int = 60) -> dict[str, torch.Tensor]:
     board = (squares[:, None] + squares) % 2 * 0.5 + 0.25
     real = board.expand(4, 3, 32, 32) + 0.02 * torch.randn(4, 3, 32, 32)
     fake = 0.5 + 0.02 * torch.randn(4, 3, 32, 32)
-    return [adversary.discriminator_step(real, fake) for _ in range(steps)][-1]
+    return [adversary.discriminator_step(real, fake, 1.0) for _ in range(steps)][-1]
 
 
 def test_losses_are_those_computed_by_hand():
@@ -77,7 +77,7 @@ def test_step_reports_the_loss_of_the_discriminator_before_it(loss, discriminato
     frozen = copy.deepcopy(adversary.discriminator).train()
     with torch.no_grad():
         logits, _ = frozen(torch.cat([x, x_hat]))
-    stats = adversary.discriminator_step(x, x_hat)
+    stats = adversary.discriminator_step(x, x_hat, 1.0)
     one = hinge if loss == "hinge" else logistic
     expected = [(one(v[:4], is_real=True) + one(v[4:], is_real=False)) / 2 for v in logits]
     assert float(stats["gan_d"]) == pytest.approx(float(sum(expected)) / len(expected), abs=1e-5)
@@ -185,23 +185,23 @@ def test_nothing_leaks_into_the_discriminator_from_the_generators_terms():
 def test_step_without_finite_gradient_is_skipped():
     adversary = _adversary()
     x, x_hat = _batch()
-    adversary.discriminator_step(x, x_hat)
+    adversary.discriminator_step(x, x_hat, 1.0)
     before = [p.clone() for p in adversary.discriminator.parameters()]
-    stats = adversary.discriminator_step(x, x_hat * float("nan"))
+    stats = adversary.discriminator_step(x, x_hat * float("nan"), 1.0)
     assert math.isnan(stats["gan_d"])
     for old, new in zip(before, adversary.discriminator.parameters(), strict=True):
         assert torch.equal(old, new)
-    assert torch.isfinite(adversary.discriminator_step(x, x_hat)["gan_d"])
+    assert torch.isfinite(adversary.discriminator_step(x, x_hat, 1.0)["gan_d"])
 
 
 def test_learning_rate_follows_the_schedule_of_the_loop():
     adversary = _adversary(lr=1e-3)
     x, x_hat = _batch()
     before = [p.clone() for p in adversary.discriminator.parameters()]
-    adversary.discriminator_step(x, x_hat, lr_scale=0.0)
+    adversary.discriminator_step(x, x_hat, 1.0, lr_scale=0.0)
     for old, new in zip(before, adversary.discriminator.parameters(), strict=True):
         assert torch.equal(old, new)
-    adversary.discriminator_step(x, x_hat, lr_scale=0.5)
+    adversary.discriminator_step(x, x_hat, 1.0, lr_scale=0.5)
     assert adversary.optimiser.param_groups[0]["lr"] == pytest.approx(5e-4)
 
 
@@ -211,14 +211,16 @@ def test_restored_adversary_goes_on_as_if_never_stopped(discriminator, tmp_path)
     straight = _adversary(**changes)
     x, x_hat = _batch()
     for _ in range(3):
-        straight.discriminator_step(x, x_hat)
+        straight.discriminator_step(x, x_hat, 1.0)
     torch.save(straight.state_dict(), tmp_path / "adversary.pt")
     restored = Adversary(straight.recipe, CPU)
     restored.load_state_dict(torch.load(tmp_path / "adversary.pt", weights_only=True))
     losses = []
     for adversary in (straight, restored):
         torch.manual_seed(9)
-        losses.append([float(adversary.discriminator_step(x, x_hat)["gan_d"]) for _ in range(2)])
+        losses.append(
+            [float(adversary.discriminator_step(x, x_hat, 1.0)["gan_d"]) for _ in range(2)]
+        )
     assert losses[0] == losses[1]
     for name, tensor in straight.discriminator.state_dict().items():
         assert torch.equal(tensor, restored.discriminator.state_dict()[name]), name
@@ -231,7 +233,7 @@ def test_reconstructions_may_be_bfloat16_as_autocast_leaves_them():
     term, _ = adversary.generator_terms(x, rounded, _mse(x, rounded), 1.0)
     term.backward()
     assert x_hat.grad.norm() > 0
-    assert torch.isfinite(adversary.discriminator_step(x, rounded)["gan_d"])
+    assert torch.isfinite(adversary.discriminator_step(x, rounded, 1.0)["gan_d"])
 
 
 def test_bfloat16_changes_the_terms_little():
@@ -242,7 +244,7 @@ def test_bfloat16_changes_the_terms_little():
         recipe = AdversarialRecipe(**SMALL, feature_matching=1.0)
         adversary = Adversary(recipe, CPU, bfloat16=bfloat16)
         term, _ = adversary.generator_terms(x, x_hat, _mse(x, x_hat), 1.0)
-        stats = adversary.discriminator_step(x, x_hat)
+        stats = adversary.discriminator_step(x, x_hat, 1.0)
         assert term.dtype == stats["gan_d"].dtype == torch.float32
         values.append([float(term), float(stats["gan_d"])])
     assert values[1] == pytest.approx(values[0], rel=0.05)
@@ -293,7 +295,7 @@ for step in range(4):
         x_hat[0, 0, 0, 0] = float("nan")
     bias = adversary.discriminator.layers[0].bias
     before = bias.clone()
-    adversary.discriminator_step(x, x_hat)
+    adversary.discriminator_step(x, x_hat, 1.0)
     moved = not torch.equal(before, bias)
     assert moved == (step != 1), step
 for name, tensor in adversary.discriminator.state_dict().items():
@@ -319,3 +321,16 @@ def test_processes_with_other_pictures_keep_one_discriminator(tmp_path, root):
     )
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert done.stdout.split() == [b"same", b"same"]
+
+
+def test_the_discriminator_waits_for_its_start():
+    adversary = Adversary(AdversarialRecipe(channels=4, discriminator_start=0.5), CPU)
+    before = {name: t.clone() for name, t in adversary.discriminator.state_dict().items()}
+    x = torch.rand(2, 3, 64, 64)
+    early = adversary.discriminator_step(x, x.flip(0), 0.4)
+    assert float(early["gan_d"]) == 0.0
+    after = adversary.discriminator.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    late = adversary.discriminator_step(x, x.flip(0), 0.5)
+    assert late.keys() == early.keys()
+    assert float(late["gan_d"]) > 0.0

@@ -15,7 +15,7 @@ from imgcodec.codec.training.bank import CropBank
 from imgcodec.codec.training.checkpoint import load_initial_weights
 from imgcodec.codec.training.loop import train
 from imgcodec.codec.training.optim import build_optimisers, orthogonalise
-from tests.codec.conftest import smooth_pictures
+from tests.codec.conftest import smooth_pictures, tiny_recipe_of
 
 
 def _with(recipe, **changes):
@@ -59,7 +59,7 @@ def test_resumed_run_equals_one_that_was_never_stopped(tiny_recipe, pictures, tm
             np.testing.assert_array_equal(a.get_tensor(name), b.get_tensor(name), err_msg=name)
 
 
-def _stop_after(steps, recipe, pictures, folder):
+def _stop_after(steps, recipe, pictures, folder, **options):
     """Run as a process does that receives SIGTERM in the middle: it saves and returns."""
     from imgcodec.codec.training import loop
 
@@ -72,7 +72,7 @@ def _stop_after(steps, recipe, pictures, folder):
 
     loop._Trainer._step = step
     try:
-        train(recipe, pictures, folder, report=_quiet)
+        train(recipe, pictures, folder, report=_quiet, **options)
     finally:
         loop._Trainer._step = original
 
@@ -152,3 +152,63 @@ def test_bank_samples_crops_of_its_pictures():
     assert {round(float(c.mean()), 3) for c in crops} == {0.0, 1.0}
     with pytest.raises(ValueError, match="no picture"):
         CropBank([], 64, torch.device("cpu"))
+
+
+def test_adversary_and_perceptual_loss_take_part(tiny_recipe, pictures, tmp_path):
+    """Every loss is logged, the best weights are kept, a killed run goes on with its adversary."""
+    from imgcodec.codec.training.adversarial import AdversarialRecipe
+    from imgcodec.codec.training.losses import LossRecipe
+
+    class Blur(torch.nn.Module):
+        """A perceptual distance that needs no weights."""
+
+        def __init__(self):
+            super().__init__()
+            self.size = torch.nn.Parameter(torch.tensor(4.0))
+
+        def forward(self, x, x_hat):
+            def pool(z):
+                return torch.nn.functional.avg_pool2d(z.float(), 4)
+
+            return (pool(x) - pool(x_hat)).square().mean(dim=(1, 2, 3))
+
+    recipe = replace(
+        _with(tiny_recipe, steps=6, validate_steps=3),
+        loss=LossRecipe(lpips=100.0),
+        adversarial=AdversarialRecipe(
+            channels=8, start=0.4, ramp=0.0, discriminator_start=0.2, feature_matching=1.0
+        ),
+    )
+    _stop_after(4, recipe, pictures, tmp_path, perceptual=Blur())
+    train(recipe, pictures, tmp_path, resume=True, perceptual=Blur(), report=_quiet)
+    with (tmp_path / "log.csv").open() as file:
+        row = list(csv.DictReader(file))[-1]
+    for name in ("lpips", "gan_g", "gan_d", "gan_weight", "feature_matching", "logits_fake"):
+        assert np.isfinite(float(row[name])), name
+    assert float(row["gan_weight"]) > 0
+    with (tmp_path / "validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {int(row["step"]) for row in rows} == {3, 4, 6}
+    assert all(float(row["lpips"]) >= 0 for row in rows)
+    assert (tmp_path / "best.safetensors").exists()
+
+
+def test_lpips_without_a_backbone_is_refused(tiny_recipe, pictures, tmp_path):
+    from imgcodec.codec.training.losses import LossRecipe
+
+    recipe = replace(tiny_recipe, loss=LossRecipe(lpips=1.0))
+    with pytest.raises(ValueError, match="backbone"):
+        train(recipe, pictures, tmp_path, report=_quiet)
+
+
+def test_codes_start_from_the_transforms_of_beta(tiny_weights, pictures, tmp_path):
+    recipe = tiny_recipe_of("vq")
+    weights = train(recipe, pictures, tmp_path, init=tiny_weights, report=_quiet)
+    with safe_open(weights, "pt") as new, safe_open(tiny_weights, "pt") as old:
+        name = "g_a.blocks8.0.spatial_in.weight"
+        assert torch.allclose(new.get_tensor(name), old.get_tensor(name), atol=0.05)
+        analysis = new.get_tensor("klt_analysis.weight")
+        lent = old.get_tensor("klt_analysis.weight")[: len(analysis)] / 4
+        assert torch.allclose(analysis, lent, atol=0.02)
+    with pytest.raises(ValueError, match="cannot start from another family"):
+        train(tiny_recipe_of("beta"), pictures, tmp_path / "b", init=weights, report=_quiet)

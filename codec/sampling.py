@@ -1,0 +1,171 @@
+"""New pictures from a model: drawn from its tables, or moved through its latents.
+
+Nothing here knows a family. Drawing drives the same passes as the decoder, with integers from a
+generator of random numbers in place of a stream; what is moved through the latents is rounded and
+synthesised as if it had been sent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from torch import Tensor
+
+from imgcodec.codec.entropy.tables import Tables
+from imgcodec.codec.errors import CodecError
+from imgcodec.codec.models.base import Pass, drive
+from imgcodec.codec.models.weights import LoadedModel
+from imgcodec.codec.tiling import Tile, analyse_tile, synthesise, tile_grid
+
+Pixels = NDArray[np.uint8]
+GAP_PX = 2
+"""Between the pictures of a sheet."""
+PARALLEL = 1e-4
+"""Latents with a smaller angle in radians are blended along a line."""
+
+
+def draw_symbols(
+    tables: Tables, indexes: NDArray, rng: np.random.Generator, *, uniform: bool = False
+) -> NDArray[np.int32]:
+    """Return integers drawn from table rows, never an escape or a value of frequency 1.
+
+    Frequency 1 is the least a table can give: it stands for values that do not occur.
+
+    Args:
+        tables: of the model.
+        indexes: table row of every symbol, any shape.
+        rng: source of randomness.
+        uniform: draw each value of a row that may occur with the same probability.
+    """
+    q = np.empty(indexes.shape, np.int32)
+    for row in np.unique(indexes):
+        half = int(tables.half_widths[row])
+        weights = tables.frequencies[row, : 2 * half + 1] - 1
+        if uniform:
+            weights = weights > 0
+        places = indexes == row
+        values = rng.choice(2 * half + 1, size=int(places.sum()), p=weights / weights.sum())
+        q[places] = values - half
+    return q
+
+
+@torch.inference_mode()
+def draw_picture(
+    loaded: LoadedModel,
+    size: tuple[int, int],
+    quality: int,
+    rng: np.random.Generator,
+    *,
+    uniform: bool = False,
+) -> Pixels:
+    """Return a new picture (H, W, 3) of integers drawn as `draw_symbols` does.
+
+    Args:
+        loaded: model and tables.
+        size: (height, width) in pixels.
+        quality: 1 to 100: which tables and how many passes.
+        rng: source of randomness.
+        uniform: see `draw_symbols`.
+    """
+
+    def respond(request: Pass) -> NDArray[np.int32]:
+        return draw_symbols(loaded.tables, request.indexes, rng, uniform=uniform)
+
+    stride = loaded.model.stride_px
+    shape = (-(-size[0] // stride), -(-size[1] // stride))
+    return _synthesise(loaded, drive(loaded.model.passes(shape, quality), respond), quality, size)
+
+
+@torch.inference_mode()
+def latents_of(loaded: LoadedModel, pixels: Pixels, quality: int) -> Tensor:
+    """Return y (1, M, h, w) of a picture (H, W, 3), before rounding."""
+    height, width = pixels.shape[:2]
+    (tile,) = tile_grid(height, width, max(height, width), loaded.model.stride_px)
+    return analyse_tile(loaded.model, pixels, tile, quality)
+
+
+@torch.inference_mode()
+def picture_of(loaded: LoadedModel, y: Tensor, quality: int, size: tuple[int, int]) -> Pixels:
+    """Return the picture (H, W, 3) that a decoder makes of latents (1, M, h, w)."""
+    passes = loaded.model.passes((y.shape[2], y.shape[3]), quality, y)
+    return _synthesise(loaded, drive(passes, lambda request: request.q), quality, size)
+
+
+def blend(first: Tensor, second: Tensor, share: float, *, spherical: bool = False) -> Tensor:
+    """Return latents between two of equal shape; `share` 0 is the first, 1 the second.
+
+    Spherical: along the great circle through both, as a whole vector, which keeps the length
+    typical of a normal prior (White, arXiv 1609.04468).
+    """
+    linear = (1 - share) * first + share * second
+    if not spherical:
+        return linear
+    a, b = first.flatten().double(), second.flatten().double()
+    cosine = float(a @ b / (a.norm() * b.norm()).clamp_min(1e-12))
+    angle = math.acos(min(1.0, max(-1.0, cosine)))
+    if not PARALLEL < angle < math.pi - PARALLEL:
+        return linear
+    start, end = math.sin((1 - share) * angle), math.sin(share * angle)
+    return (start * first + end * second) / math.sin(angle)
+
+
+def attribute_vector(
+    loaded: LoadedModel, pictures: Iterable[Pixels], has_attribute: Iterable[bool], quality: int
+) -> Tensor:
+    """Return the mean y of pictures with an attribute minus that of pictures without.
+
+    Args:
+        loaded: model and tables.
+        pictures: (H, W, 3), all of one size.
+        has_attribute: one entry for each picture.
+        quality: 1 to 100.
+
+    Raises:
+        CodecError: the sizes differ, or all pictures have the attribute, or none.
+    """
+    sums: dict[bool, Tensor] = {}
+    counts = {True: 0, False: 0}
+    for pixels, has in zip(pictures, has_attribute, strict=True):
+        y = latents_of(loaded, pixels, quality)
+        if any(y.shape != other.shape for other in sums.values()):
+            raise CodecError("an attribute needs pictures of one size")
+        sums[has] = sums[has] + y if has in sums else y
+        counts[has] += 1
+    if len(sums) < 2:
+        raise CodecError("an attribute needs pictures with it and pictures without it")
+    return sums[True] / counts[True] - sums[False] / counts[False]
+
+
+def training_size(loaded: LoadedModel) -> tuple[int, int]:
+    """Return (height, width) of the crops that a model was trained on."""
+    with safe_open(loaded.info.path, "numpy") as file:
+        recipe = json.loads(file.metadata()["recipe"])
+    return recipe["train"]["crop_px"], recipe["train"]["crop_px"]
+
+
+def arrange(rows: Sequence[Sequence[Pixels]]) -> Pixels:
+    """Return rows of pictures as one sheet, in cells of the largest size, on white."""
+    everything = [picture for row in rows for picture in row]
+    height = max(picture.shape[0] for picture in everything) + GAP_PX
+    width = max(picture.shape[1] for picture in everything) + GAP_PX
+    columns = max(len(row) for row in rows)
+    shape = (len(rows) * height + GAP_PX, columns * width + GAP_PX, 3)
+    sheet = np.full(shape, 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            cell = sheet[i * height + GAP_PX :, j * width + GAP_PX :]
+            cell[: picture.shape[0], : picture.shape[1]] = picture
+    return sheet
+
+
+def _synthesise(loaded: LoadedModel, y_hat: Tensor, quality: int, size: tuple[int, int]) -> Pixels:
+    height, width = size
+    whole = Tile(0, 0, height, width)
+    windows = synthesise(loaded.model, y_hat, quality, whole, height, width, max(size))
+    return next(windows)[1]
