@@ -26,7 +26,7 @@ from imgcodec.cli.files import check_writable
 )
 @click.option("--provenance", required=True, help="What the model was trained on.")
 @click.option("--licence", default="MIT", show_default=True, help="Licence of the weights.")
-@click.option("--id", "model_id", help="Model id, such as beta-base-1.  [default: the recipe's]")
+@click.option("--id", "model_id", help="Model id, such as beta-base-2.  [default: the recipe's]")
 @click.option(
     "--decoder-of",
     metavar="MODEL.safetensors",

@@ -82,7 +82,7 @@ def encode(
         model: family ("beta"), model id, or path of a weights file.
         quality: 1 (smallest) to 100 (best), 60 where no target is given; maps log-linearly onto
             lambda.
-        target_bytes: search for the best quality within this size instead. The whole file counts.
+        target_bytes: search for the best file within this size instead. The whole file counts.
         target_bpp: the same in bits per pixel.
         target_psnr: search for the smallest file with at least this PSNR of RGB in dB.
         metadata: what to store: "all", "none", or names separated by commas ("icc,exif,xmp").
@@ -156,8 +156,8 @@ def _encoder(
     strict: bool,
     frame: int | None,
     max_pixels: int,
-) -> tuple[Picture, Callable[[int], bytes]]:
-    """Return the picture and a function that encodes it with a quality."""
+) -> tuple[Picture, Callable[..., bytes]]:
+    """Return the picture and a function that encodes it with a quality and a rounding."""
     kept = parse_metadata_names(metadata)
     picture = read_picture(image, frame=frame, strict=strict, max_pixels=max_pixels)
     loaded = load_model(find_model(os.fspath(model)))
@@ -165,7 +165,7 @@ def _encoder(
     height, width = picture.pixels.shape[:2]
 
     @torch.inference_mode()
-    def encode_at(quality: int) -> bytes:
+    def encode_at(quality: int, rounding: float = 1.0) -> bytes:
         if not (isinstance(quality, int) and 1 <= quality <= 100):
             raise ValueError(f"quality must be an integer from 1 to 100, not {quality!r}")
         header = Header(
@@ -179,7 +179,9 @@ def _encoder(
             num_segments=loaded.model.num_segments(quality),
         )
         tiles = tile_grid(height, width, tile_px, loaded.model.stride_px)
-        per_tile = [encode_tile(loaded, picture.pixels, tile, quality) for tile in tiles]
+        per_tile = [
+            encode_tile(loaded, picture.pixels, tile, quality, rounding=rounding) for tile in tiles
+        ]
         return write_stream(
             Stream(
                 header=header,

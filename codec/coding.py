@@ -81,9 +81,14 @@ def _overlap(
 
 
 def encode_tile(
-    loaded: LoadedModel, pixels: NDArray[np.uint8], tile: Tile, quality: int
+    loaded: LoadedModel,
+    pixels: NDArray[np.uint8],
+    tile: Tile,
+    quality: int,
+    *,
+    rounding: float = 1.0,
 ) -> list[bytes]:
-    """Return the streams of one tile, one for each segment."""
+    """Return the streams of one tile, one for each segment; `rounding` as in `passes`."""
     model = loaded.model
     y = analyse_tile(model, pixels, tile, quality)
     encoders = [PassEncoder(loaded.tables) for _ in range(model.num_segments(quality))]
@@ -92,7 +97,8 @@ def encode_tile(
         encoders[request.segment].encode(request.q, request.indexes)
         return request.q
 
-    drive(model.passes((y.shape[2], y.shape[3]), quality, y), respond)
+    passes = model.passes((y.shape[2], y.shape[3]), quality, y, rounding=rounding)
+    drive(passes, respond)
     return [encoder.to_bytes() for encoder in encoders]
 
 

@@ -1,7 +1,8 @@
 """Targets: find the quality that gives a file of a size, or a picture of a likeness.
 
 File size and likeness rise with quality, which the bisection relies on; what it returns was
-encoded and measured, so that a size is never exceeded and a likeness always reached.
+encoded and measured, so that a size is never exceeded and a likeness always reached. Sizes
+between those of two qualities come from the higher one with a rounding that favours small files.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from numpy.typing import NDArray
 from imgcodec.codec.errors import UnreachableTargetError
 
 MAX_QUALITY = 100
+MAX_ROUNDING = 1.5
+"""Beyond it a file of the quality below is the better one."""
+MAX_ROUNDINGS = 4
+CLOSE_ENOUGH = 0.99
+"""Part of a size that a file has to fill for the search to end."""
 _ROWS_AT_ONCE = 256
 
 Measure = Callable[[NDArray[np.uint8], NDArray[np.uint8]], float]
@@ -73,7 +79,7 @@ def search_quality(is_below: Callable[[int], bool]) -> int:
 def meet_target(
     target: Target,
     original: NDArray[np.uint8],
-    encode: Callable[[int], bytes],
+    encode: Callable[[int, float], bytes],
     decode: Callable[[bytes], NDArray[np.uint8]],
 ) -> Found:
     """Return the best file within a size, or the smallest that reaches a likeness.
@@ -81,7 +87,7 @@ def meet_target(
     Args:
         target: the target.
         original: the picture, uint8 (H, W, 3).
-        encode: the file of a quality.
+        encode: the file of a quality and a rounding as in `CodecModel.passes`.
         decode: the picture of a file, uint8 (H, W, 3).
 
     Raises:
@@ -92,8 +98,8 @@ def meet_target(
         raise ValueError(f"the target {target.name} must be a positive number")
     tried: dict[int, Found] = {}
 
-    def at(quality: int) -> float:
-        data = encode(quality)
+    def encoded(quality: int, rounding: float = 1.0) -> Found:
+        data = encode(quality, rounding)
         if target.measure is not None:
             value = float(target.measure(original, decode(data)))
             if math.isnan(value):
@@ -102,8 +108,11 @@ def meet_target(
             value = 8 * len(data) / (original.shape[0] * original.shape[1])
         else:
             value = float(len(data))
-        tried[quality] = Found(data, quality, value)
-        return value
+        return Found(data, quality, value)
+
+    def at(quality: int) -> float:
+        tried[quality] = encoded(quality)
+        return tried[quality].value
 
     def is_short(quality: int) -> bool:
         value = at(quality)
@@ -118,7 +127,27 @@ def meet_target(
             f"target {target.name} {target.value:g} is out of reach: "
             f"quality {end} gives {tried[end].value:g}"
         )
+    if target.measure is None and quality < MAX_QUALITY:
+        return _fill(target.value, tried[quality], tried[quality + 1], encoded)
     return tried[quality]
+
+
+def _fill(limit: float, best: Found, above: Found, encode: Callable[[int, float], Found]) -> Found:
+    """Return the largest file within a size, of `best` and of `above` with stronger rounding."""
+    low, high = 1.0, MAX_ROUNDING
+    for _ in range(MAX_ROUNDINGS):
+        if best.value >= CLOSE_ENOUGH * limit:
+            break
+        rounding = (low + high) / 2
+        found = encode(above.quality, rounding)
+        if found.data == above.data:
+            break  # the family rounds in one way only
+        if found.value > limit:
+            low = rounding
+        else:
+            high = rounding
+            best = max(best, found, key=lambda file: file.value)
+    return best
 
 
 def psnr_db(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:

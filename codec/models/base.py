@@ -147,12 +147,25 @@ class CodecModel(nn.Module, ABC):
 
     @abstractmethod
     def passes(
-        self, shape: tuple[int, int], quality: int, y: Tensor | None = None
+        self,
+        shape: tuple[int, int],
+        quality: int,
+        y: Tensor | None = None,
+        *,
+        rounding: float = 1.0,
     ) -> PassGenerator:
         """Generate the passes of a tile of latent shape (height, width); return y_hat.
 
         Sending None instead of integers ends the loop early: the rest is filled with its
         prior mean (a preview).
+
+        Args:
+            shape: of the latents.
+            quality: 1 to 100.
+            y: (1, M, height, width) when encoding, None when decoding.
+            rounding: how strongly the encoder's rounding favours small files, 1 for what the
+                model was trained with, 0 for the nearest integers. Families that do not weigh
+                bits when they round ignore it, and so does the decoder.
         """
 
     @abstractmethod

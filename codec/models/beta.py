@@ -44,7 +44,7 @@ from imgcodec.codec.nets.blocks import anchor_weights
 from imgcodec.codec.nets.context import MeanNet, RowFeatures, RowNet, pass_masks, tile_cell
 from imgcodec.codec.nets.exact import BIAS_BITS, MAGNITUDE_MAX, compand, on_grid, snap_
 from imgcodec.codec.nets.klt import klt_of_patches
-from imgcodec.codec.nets.rounding import round_by_cost, rounding_thresholds
+from imgcodec.codec.nets.rounding import round_by_cost, rounding_thresholds, scale_thresholds
 from imgcodec.codec.nets.transforms import (
     Analysis,
     HyperAnalysis,
@@ -230,7 +230,12 @@ class BetaModel(CodecModel):
         return self._synthesise(y_hat, self._weights(quality).float()[None])
 
     def passes(
-        self, shape: tuple[int, int], quality: int, y: Tensor | None = None
+        self,
+        shape: tuple[int, int],
+        quality: int,
+        y: Tensor | None = None,
+        *,
+        rounding: float = 1.0,
     ) -> PassGenerator:
         """Generate z and the masked passes of y for one tile; see `CodecModel.passes`."""
         height, width = shape
@@ -240,6 +245,7 @@ class BetaModel(CodecModel):
         device = self.log_gain.device
         z_gain = (float_weights @ self.z_log_gain.float()).exp()[:, :, None, None]
         z_shape = (self.cfg.hyper_channels, padded[0] // HYPER_STRIDE, padded[1] // HYPER_STRIDE)
+        thresholds = scale_thresholds(self.thresholds, rounding)
         z = None
         if y is not None:
             y = F.pad(y, (0, padded[1] - width, 0, padded[0] - height), mode="replicate")
@@ -273,7 +279,7 @@ class BetaModel(CodecModel):
             indexes = _rows_to_indexes(rows[coded])
             if y is not None:
                 error = ((y - means) * gain)[0][coded]
-                q = _to_numpy(round_by_cost(error, indexes, self.thresholds))
+                q = _to_numpy(round_by_cost(error, indexes, thresholds))
             where = grid[coded.cpu().numpy()]
             received = yield Pass(f"y{index + 1}", 0, _to_numpy(indexes), q, where)
             if received is None:

@@ -65,7 +65,7 @@ QUALITIES_PER_NEPER = 32
 ROW_BITS = 8
 STATISTICS_DECAY = 0.99
 LOG_VARIANCE_LIMIT = 12.0
-FIRST_LOG_VARIANCE = -3.0
+FIRST_LOG_VARIANCE = -6.0
 MAX_FIRST_BLOCKS = 1024
 LIKELIHOODS = ("bernoulli", "gaussian")
 
@@ -221,7 +221,12 @@ class ConvVaeModel(CodecModel):
         return _from_blocks(blocks, grid).expand(-1, 3, -1, -1)
 
     def passes(
-        self, shape: tuple[int, int], quality: int, y: Tensor | None = None
+        self,
+        shape: tuple[int, int],
+        quality: int,
+        y: Tensor | None = None,
+        *,
+        rounding: float = 1.0,
     ) -> PassGenerator:
         """Generate the only pass, z; see `CodecModel.passes`."""
         finer = quality - POSTERIOR_QUALITY

@@ -227,7 +227,12 @@ class DiscreteModel(CodecModel):
         return self._synthesise(y_hat, F.one_hot(stage, self.num_stages))
 
     def passes(
-        self, shape: tuple[int, int], quality: int, y: Tensor | None = None
+        self,
+        shape: tuple[int, int],
+        quality: int,
+        y: Tensor | None = None,
+        *,
+        rounding: float = 1.0,
     ) -> PassGenerator:
         """Generate the choices stage by stage and group by group; see `CodecModel.passes`.
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+THRESHOLD_MAX = 0.99
+
 
 def rounding_thresholds(
     code_lengths: np.ndarray, half_widths: np.ndarray, strength: float
@@ -31,8 +33,17 @@ def rounding_thresholds(
     for row, half in enumerate(half_widths):
         upper = code_lengths[row, half : 2 * half + 1]
         extra = np.maximum(upper[1:] - upper[:-1], 0)
-        thresholds[row, :half] = np.minimum(0.5 + strength * extra * (math.log(2) / 12), 0.99)
+        fractions = 0.5 + strength * extra * (math.log(2) / 12)
+        thresholds[row, :half] = np.minimum(fractions, THRESHOLD_MAX)
     return thresholds
+
+
+def scale_thresholds(thresholds: Tensor, factor: float) -> Tensor:
+    """Return the thresholds of another strength, that of the given ones times a factor >= 0.
+
+    With the factor 1 they stay the same, bit by bit.
+    """
+    return (0.5 + (thresholds - 0.5) * factor).clamp(max=THRESHOLD_MAX)
 
 
 def round_by_cost(x: Tensor, indexes: Tensor, thresholds: Tensor) -> Tensor:

@@ -156,7 +156,7 @@ def test_exact_networks_with_their_channels_permuted(installed, streams, expecte
 def test_golden_files_decode_to_their_committed_integers():
     """Files written once; regenerate with `python -m tests.codec.golden` when weights change."""
     golden = json.loads(GOLDEN_FILE.read_text())
-    assert golden
+    assert {entry["model"] for entry in golden.values()} == {m.id for m in imgcodec.list_models()}
     for name, entry in golden.items():
         data = (GOLDEN_DIR / name).read_bytes()
         found = imgcodec.inspect(data, verify=True)

@@ -165,3 +165,26 @@ def test_kodak_points_and_lpips_from_local_weights(data_dir: Path, tmp_path: Pat
     assert [row["image"] for row in rows] == ["kodim01.png"] * 2
     assert float(rows[0]["lpips"]) > float(rows[1]["lpips"]) > 0
     assert {(row["width"], row["height"]) for row in rows} == {("768", "512")}
+
+
+def test_every_installed_model_can_be_measured(photos: Path, tmp_path: Path) -> None:
+    from imgcodec.codec.models.weights import find_model, list_models, load_model
+
+    models = list_models()
+    codecs = []
+    for info in models:
+        ladder = load_model(find_model(info.id)).model.quality_ladder
+        codecs.append(f"imgcodec:{info.id}@{ladder[0]},{ladder[-1]}")
+    options = ("--metrics", "psnr", "-j", "1", "--no-report", "--limit", "1")
+    out = tmp_path / "out"
+    result = bench("--dataset", photos, "--out", out, "--codecs", ",".join(codecs), *options)
+    assert result.exit_code == 0, result.output
+    with (out / "rows.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * len(models)
+    for low, high in zip(rows[::2], rows[1::2], strict=True):
+        assert low["status"] == high["status"] == "ok"
+        assert float(low["bytes"]) < float(high["bytes"])
+        pixels = int(low["width"]) * int(low["height"])
+        payload, estimate = float(low["payload_bpp"]), float(low["estimate_bpp"])
+        assert abs(payload - estimate) * pixels / 8 <= 0.01 * estimate * pixels / 8 + 4

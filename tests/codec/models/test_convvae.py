@@ -130,7 +130,7 @@ def test_rows_move_by_a_quarter_per_quality_and_gains_with_them(loaded):
     model = loaded.model
     y = torch.full((1, model.latent_channels, 1, 1), 1.0)
     rows = []
-    for quality in (30, 34, 38, 62):
+    for quality in (64, 68, 72, 96):
         request = next(model.passes((1, 1), quality, y))
         rows.append(request.indexes.ravel())
         exact = model.scale_row + (quality - 30) / 4
