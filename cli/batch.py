@@ -3,7 +3,7 @@
 One bad file never stops the others: each gives an outcome, and the exit code tells whether all
 were good. Outputs are written atomically (`imgcodec.codec.files`), so that whatever happens no
 name holds half a file; a process that is killed may leave `.NAME.XXXXXXXX.tmp` behind, which
-nothing here ever reads.
+nothing here ever reads, and which a batch into the same folder removes a day later.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import click
 from imgcodec.cli.console import Console
 from imgcodec.cli.errors import Failure, exit_code_of
 from imgcodec.cli.files import DASH
+from imgcodec.codec.files import remove_leftovers
 
 Work = Callable[[str, str], dict[str, Any]]
 """Handle one input, write one output, return what to tell; picklable."""
@@ -206,6 +207,8 @@ def run_batch(
         Failure: some items failed.
     """
     start = time.perf_counter()
+    for folder in {Path(item.target).parent for item in items}:
+        remove_leftovers(folder)
     counts: Counter[str] = Counter()
     for outcome in _outcomes(items, work, batch, force):
         counts[outcome.status] += 1

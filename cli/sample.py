@@ -198,10 +198,10 @@ def _interpolation(
     first, second = _read(paths)
     if first.shape != second.shape:
         raise click.UsageError("--interpolate needs two pictures of equal size.")
-    ends = [latents_of(loaded, pixels, quality) for pixels in (first, second)]
+    start, end = (latents_of(loaded, pixels, quality) for pixels in (first, second))
     row = []
     for step in range(steps):
-        y = blend(*ends, step / (steps - 1), spherical=spherical)
+        y = blend(start, end, step / (steps - 1), spherical=spherical)
         row.append(picture_of(loaded, y, quality, first.shape[:2]))
     return [row]
 

@@ -48,7 +48,7 @@ def draw_symbols(
         half = int(tables.half_widths[row])
         weights = tables.frequencies[row, : 2 * half + 1] - 1
         if uniform:
-            weights = weights > 0
+            weights = (weights > 0).astype(np.int64)
         places = indexes == row
         values = rng.choice(2 * half + 1, size=int(places.sum()), p=weights / weights.sum())
         q[places] = values - half

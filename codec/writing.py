@@ -36,10 +36,7 @@ def write_image(
     if format is None:
         if path is None:
             raise ImageFormatError("a format is needed to write an image to an open file")
-        Image.init()
-        format = Image.EXTENSION.get(path.suffix.lower())
-        if format is None or format not in Image.SAVE:
-            raise ImageFormatError(f"cannot tell an image format from the name {path.name!r}")
+        format = format_of(path.name)
     format = format.upper()
     if format in _NO_ALPHA_FORMATS and image.mode in ("LA", "RGBA"):
         raise ImageFormatError(f"{format} has no transparency; write PNG, WebP or TIFF instead")
@@ -52,6 +49,19 @@ def write_image(
         target.write(buffer.getbuffer())  # type: ignore[union-attr]
     else:
         write_atomically(path, buffer.getbuffer())
+
+
+def format_of(name: str) -> str:
+    """Return Pillow's name for the format that the suffix of a file's name stands for.
+
+    Raises:
+        ImageFormatError: Pillow writes no such files.
+    """
+    Image.init()
+    format = Image.EXTENSION.get(Path(name).suffix.lower())
+    if format is None or format not in Image.SAVE:
+        raise ImageFormatError(f"cannot tell an image format from the name {name!r}")
+    return format
 
 
 def _save_options(image: Image.Image, format: str) -> dict[str, Any]:

@@ -110,8 +110,9 @@ def match_dataset(
 def search_settings(codec: ImageCodec) -> Sequence[Setting]:
     """Return all settings worth a search: every quality where they are whole numbers."""
     ladder = list(codec.settings)
-    if all(isinstance(setting, int) for setting in ladder) and max(ladder) <= 100:
-        return range(0, 101) if min(ladder) >= 0 else ladder
+    whole = [setting for setting in ladder if isinstance(setting, int)]
+    if len(whole) == len(ladder) and min(whole) >= 0 and max(whole) <= 100:
+        return range(0, 101)
     return ladder
 
 

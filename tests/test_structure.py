@@ -184,16 +184,21 @@ def test_help_imports_nothing_heavy(root: Path, args: list[str]) -> None:
 
 
 def test_help_takes_less_than_300_ms(root: Path) -> None:
-    import time
+    """Processor time, since other processes may share the machine with the tests."""
+    import os
+
+    def children_s() -> float:
+        times = os.times()
+        return times.children_user + times.children_system
 
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = children_s()
         subprocess.run(
             [sys.executable, "-m", "imgcodec", "--help"], cwd=root, check=True, capture_output=True
         )
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.3
+        seconds.append(children_s() - start)
+    assert 0 < min(seconds) < 0.3
 
 
 def test_package_is_importable_from_a_checkout_without_installation(root: Path) -> None:

@@ -26,8 +26,8 @@ all steps together by 1/32 neper, which moves the table rows by exactly a quarte
 collapsed onto the prior has a narrow row and costs next to nothing.
 
 Sources: Kingma and Welling, arXiv 1312.6114; beta-VAE, Higgins et al. ICLR 2017; rounding the mean
-of a VAE with a step from its posterior, Yang et al. arXiv 2002.08158. With the default sizes
-394,000 parameters, 5.6 kMAC/px to encode and as many to decode.
+of a VAE with a step from its posterior, Yang et al. arXiv 2002.08158. The default sizes have
+262,000 parameters and take 2.5 kMAC/px to encode, 2.4 to decode.
 """
 
 from __future__ import annotations

@@ -8,11 +8,13 @@ from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.beta import BetaConfig, BetaModel
 from imgcodec.codec.models.convvae import ConvVaeConfig, ConvVaeModel
 from imgcodec.codec.models.cv import CvConfig, CvModel
+from imgcodec.codec.models.hier import HierConfig, HierModel
 from imgcodec.codec.models.vq import VqConfig, VqModel
 from imgcodec.codec.strict import build
 
 FAMILIES = {
     "beta": (BetaModel, BetaConfig),
+    "hier": (HierModel, HierConfig),
     "vq": (VqModel, VqConfig),
     "cv": (CvModel, CvConfig),
     "convvae": (ConvVaeModel, ConvVaeConfig),

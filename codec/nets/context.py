@@ -7,7 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgcodec.codec.nets.blocks import Block, pointwise
-from imgcodec.codec.nets.exact import ExactDepthwise, ExactPointwise, activate, activate_exact
+from imgcodec.codec.nets.exact import (
+    ExactDepthwise,
+    ExactPointwise,
+    activate,
+    activate_exact,
+    compand,
+)
+
+INTEGER_MAX = 64
+"""Networks of rows see integers clamped to this."""
 
 
 def pass_masks(num_passes: int, channels: int) -> Tensor:
@@ -28,9 +37,9 @@ def pass_masks(num_passes: int, channels: int) -> Tensor:
 
 
 def tile_cell(cell: Tensor, shape: torch.Size) -> Tensor:
-    """Repeat a (C, 2, 2) cell over the last two (even) sides of `shape`."""
+    """Repeat a (C, 2, 2) cell over the last two sides of `shape`."""
     height, width = shape[-2:]
-    return cell.repeat(1, height // 2, width // 2)
+    return cell.repeat(1, -(-height // 2), -(-width // 2))[:, :height, :width]
 
 
 class MeanNet(nn.Module):
@@ -107,3 +116,56 @@ class RowFeatures(nn.Module):
         x = activate_exact(self.depthwise.exact(x))
         x = F.pixel_shuffle(activate_exact(self.up1.exact(x)), 2)
         return F.pixel_shuffle(activate_exact(self.up2.exact(x)), 2)
+
+
+class RowStart(nn.Module):
+    """Features of the rows of the coarsest level of a pyramid: the rate, the same everywhere."""
+
+    def __init__(self, width: int, num_anchors: int) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(num_anchors, width))
+
+    def forward(self, weights: Tensor) -> Tensor:
+        """Map anchor weights (B, A) to (B, E, 1, 1), in float."""
+        return activate(weights @ self.level)[:, :, None, None]
+
+    def exact(self, weights: Tensor) -> Tensor:
+        """Do the same on grids: (A,) float64 to (E, 1, 1) float64."""
+        return activate_exact(weights @ self.level)[:, None, None]
+
+
+class RowStage(nn.Module):
+    """Features of the rows of a level: from the integers and features of the level above it."""
+
+    def __init__(self, latent_channels: int, in_width: int, width: int, num_anchors: int) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(2 * num_anchors, width))
+        self.decoded = ExactPointwise(2 * latent_channels, width)
+        self.carried = ExactPointwise(in_width, width)
+        self.depthwise = ExactDepthwise(width)
+        self.up = ExactPointwise(width, 4 * width)
+
+    def forward(self, q: Tensor, features: Tensor, weights: Tensor) -> Tensor:
+        """Map integers (B, M, h, w) and (B, in, h, w) to (B, E, 2h, 2w), in float.
+
+        Args:
+            q: integers of the level above.
+            features: with which their rows were found.
+            weights: (B, 2 A) anchor weights of the level above and of this one.
+        """
+        level = weights @ self.level
+        x = self.decoded(_signs_and_sizes(q, 1)) + self.carried(features)
+        x = activate(self.depthwise(activate(x + level[:, :, None, None])))
+        return F.pixel_shuffle(activate(self.up(x)), 2)
+
+    def exact(self, q: Tensor, features: Tensor, weights: Tensor) -> Tensor:
+        """Do the same on grids: (M, h, w), (in, h, w) and (2 A,) float64 to (E, 2h, 2w)."""
+        level = weights @ self.level
+        x = self.decoded.exact(_signs_and_sizes(q, 0)) + self.carried.exact(features)
+        x = activate_exact(x + level[:, None, None])
+        x = activate_exact(self.depthwise.exact(x))
+        return F.pixel_shuffle(activate_exact(self.up.exact(x)), 2)
+
+
+def _signs_and_sizes(q: Tensor, axis: int) -> Tensor:
+    return torch.cat([q.clamp(-INTEGER_MAX, INTEGER_MAX), compand(q)], dim=axis)

@@ -1,8 +1,9 @@
-"""Differentiable rate of integers under zero-mean discretised normals (training only)."""
+"""Rate: its axis from quality to lambda, and the bits of integers under zero-mean normals."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,6 +12,53 @@ SCALE_MIN = 0.11
 """Standard deviation of table row 0; row r has ``SCALE_MIN * exp(r / ROWS_PER_NEPER)``."""
 ROWS_PER_NEPER = 8
 NUM_ROWS = 64
+
+LEVEL_STEPS = 64
+"""Positions on the rate axis between two anchors: levels are multiples of 1/64, exactly."""
+
+
+@dataclass(frozen=True)
+class RateAxis:
+    """Anchors of the rate, equal factors of lambda apart, from level 0 to num_anchors - 1."""
+
+    num_anchors: int
+    lambda_min: float
+    lambda_max: float
+
+    def lambdas(self, level: Tensor) -> Tensor:
+        """Return lambda (of bpp + lambda * 255^2 * MSE) of levels."""
+        span = math.log(self.lambda_max / self.lambda_min)
+        return self.lambda_min * torch.exp(level * (span / (self.num_anchors - 1)))
+
+    def steps(self) -> Tensor:
+        """Return the step of the uniform quantiser of each anchor, (A,), for pixels in [0, 1].
+
+        There d(bits)/d(step) balances lambda * 255^2 * d(MSE).
+        """
+        lambdas = self.lambdas(torch.arange(self.num_anchors, dtype=torch.float64))
+        return torch.sqrt(12 * 3 / (2 * math.log(2) * lambdas)) / 255.0
+
+    def position(self, quality: int) -> int:
+        """Return the level of a quality, 1 to 100, in units of 1/64."""
+        return (quality - 1) * (self.num_anchors - 1) * LEVEL_STEPS // 99
+
+    def weights(self, position: int) -> Tensor:
+        """Return the float64 (A,) weights that interpolate between anchors: multiples of 1/64.
+
+        Positions beyond the ends count as the ends.
+        """
+        last = self.num_anchors - 1
+        anchor, step = divmod(min(max(position, 0), last * LEVEL_STEPS), LEVEL_STEPS)
+        weights = torch.zeros(last + 1, dtype=torch.float64)
+        weights[anchor] = (LEVEL_STEPS - step) / LEVEL_STEPS
+        if step:
+            weights[anchor + 1] = step / LEVEL_STEPS
+        return weights
+
+
+def rows_to_indexes(rows: Tensor) -> Tensor:
+    """Round real-valued rows (exact float64) to table indexes."""
+    return torch.floor(rows + 0.5).clamp(0, NUM_ROWS - 1).long()
 
 
 def round_ste(x: Tensor) -> Tensor:

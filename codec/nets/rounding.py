@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imgcodec.codec.nets.exact import MAGNITUDE_MAX
+
 THRESHOLD_MAX = 0.99
 
 
@@ -60,3 +62,9 @@ def round_by_cost(x: Tensor, indexes: Tensor, thresholds: Tensor) -> Tensor:
     cell = lower.long().clamp(max=columns - 1)
     threshold = thresholds.take(indexes * columns + cell)
     return torch.copysign(lower + (magnitude - lower > threshold), x)
+
+
+def to_integers(x: Tensor) -> np.ndarray:
+    """Return rounded values as int32, within what the networks of table rows may see."""
+    limit = float(MAGNITUDE_MAX - 1)
+    return x.clamp(-limit, limit).to(torch.int32).cpu().numpy()

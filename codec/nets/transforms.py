@@ -29,8 +29,12 @@ class Analysis(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """Map (B, 3, H, W) to (B, M, H/16, W/16)."""
+        return self.out(self.features(x, weights))
+
+    def features(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Map (B, 3, H, W) to (B, C2, H/16, W/16), from which the latents are read."""
         x = self.affine(self.first(F.pixel_unshuffle(x, 8)), weights)
-        return self.out(self.blocks16(self.down(self.blocks8(x))))
+        return self.blocks16(self.down(self.blocks8(x)))
 
 
 class Synthesis(nn.Module):
@@ -52,9 +56,11 @@ class Synthesis(nn.Module):
         self.blocks8 = nn.Sequential(*(Block(wide) for _ in range(blocks[0])))
         self.out = pointwise(wide, 3 * 64, zero=True)
 
-    def forward(self, y_hat: Tensor, weights: Tensor) -> Tensor:
-        """Map normalised (B, M, h, w) to (B, 3, 16 h, 16 w)."""
+    def forward(self, y_hat: Tensor, weights: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map normalised (B, M, h, w), and context (B, C2, h, w), to (B, 3, 16 h, 16 w)."""
         x = self.affine(self.first(y_hat), weights)
+        if context is not None:
+            x = x + context
         x = self.blocks8(self.up(self.blocks16(x)))
         return F.pixel_shuffle(self.out(x), 8)
 

@@ -8,7 +8,7 @@ import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class ImgcodecCodec:
         """Return the `.cvb` file for a uint8 HxWx3 array."""
         import imgcodec
 
-        return imgcodec.encode(rgb, model=self.model, quality=setting)
+        return imgcodec.encode(rgb, model=self.model, quality=cast("int", setting))
 
     def decode(self, data: bytes) -> RgbArray:
         """Return the uint8 HxWx3 array of a `.cvb` file."""

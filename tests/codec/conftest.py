@@ -32,6 +32,14 @@ TINY_SIZES = {
         "context_width": 16,
         "exact_width": 16,
     },
+    "hier": {
+        **_TRANSFORMS,
+        "latent_channels": [8, 12, 24],
+        "side_channels": 4,
+        "coarse_width": 16,
+        "context_widths": [16, 16, 16],
+        "exact_widths": [8, 16, 16],
+    },
     "vq": {**_CODES, "num_bits": 6},
     "cv": {**_CODES, "pose_bits": 4, "level_bits": 2},
     "convvae": {"latent_channels": 8, "channels": 8},
@@ -57,7 +65,8 @@ def make_tiny_weights(family: str, folder: Path) -> Path:
     pictures = smooth_pictures(6)
     model = build_model(family, recipe.model)
     bank = CropBank(pictures, 64, torch.device("cpu"))
-    model.init_from_patches(bank.patches(2000, model.stride_px, random.Random(1)))
+    count = min(2000, 6_000_000 // (3 * model.stride_px**2))
+    model.init_from_patches(bank.patches(count, model.stride_px, random.Random(1)))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(("out.weight", "nodes")):

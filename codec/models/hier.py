@@ -1,0 +1,458 @@
+"""The hier family: a pyramid of latents at 1/64, 1/32 and 1/16, coded coarse to fine.
+
+        x (3, H, W) in [0, 1]
+        |---------- unshuffle 16 -- P3 ---------+
+        +- unshuffle 8 - blocks 1/8 - 1/16 -----+--> w3 (M3, H/16, W/16)
+                                        |       |
+                                        v       +-- unshuffle 2 -- P2 --+
+                                  features 1/32 ------------------------+--> w2 (M2, H/32, W/32)
+                                        |                               |
+                                        v                               +-- unshuffle 2 -- P1 -+
+                                  features 1/64 -----------------------------------------------+
+        w1 (M1, H/64, W/64) <------------------------------------------------------------------+
+
+        level k = 1, 2, 3: prediction = P_(k-1)^T of the decoded level above (0 at level 1)
+            passes 1..K: q = round((w_k - prediction - mean) * gain), under zero-mean tables;
+            means see the levels above (float, attention at 1/64 and 1/32) and earlier passes,
+            rows see their integers (exact)
+
+        x_hat <- P3^T w3_hat + blocks(w3_hat, w2_hat, w1_hat)
+
+P are KLTs, P2 and P1 of 2x2 neighbours of the finer level, so that the prediction is there from the
+start. The loop is closed: a level corrects what the level above left, which may therefore be as
+coarse as pays. A level is a segment of the file; without the finer ones their means take their
+place. One set of weights codes all rates, and the coarse levels at other rates than the finest.
+Sources: Laplacian pyramid, Burt and Adelson 1983; hierarchical VAE as a codec, Duan et al. arXiv
+2208.13056; otherwise as beta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from imgcodec.codec.entropy.tables import Tables
+from imgcodec.codec.models.base import CodecModel, PassGenerator, TrainOutput, normal_tables
+from imgcodec.codec.models.level import Level
+from imgcodec.codec.nets import rate
+from imgcodec.codec.nets.blocks import anchor_weights
+from imgcodec.codec.nets.context import RowStage, RowStart
+from imgcodec.codec.nets.exact import BIAS_BITS, on_grid, snap_
+from imgcodec.codec.nets.klt import klt_of_patches
+from imgcodec.codec.nets.pyramid import CoarseFeatures, CoarserLatents, FinerFeatures
+from imgcodec.codec.nets.rounding import rounding_thresholds
+from imgcodec.codec.nets.transforms import Analysis, Synthesis
+
+FINE_STRIDE = 16
+NUM_LEVELS = 3
+STRIDE = FINE_STRIDE << (NUM_LEVELS - 1)
+WINDOWS = (4, 8)
+"""Sides of the attention windows at 1/64 and 1/32: 256 px both."""
+STEP_FACTORS = (4.0, 3.0, 1.0)
+"""Steps of the levels at the start: finer ones of coarse levels cost more than they save."""
+SIDE_GAIN = 2.0
+DEVIATION_MIN = 0.1
+"""Networks see latents divided by their deviations, those below half a mid-rate step by this."""
+ROUNDING_STRENGTH = 0.6
+"""How far the encoder's rounding heeds the bits of the larger integer (0: plain rounding)."""
+JITTERED_SHARE = 0.5
+ADOPTED = ("klt_analysis.", "klt_synthesis.", "g_a.", "g_s.")
+
+
+@dataclass(frozen=True)
+class HierConfig:
+    """Sizes of a hier model, levels coarse to fine; every field is stored with the weights.
+
+    Attributes:
+        side_channels: the last of level 2, without a linear part; see `CoarserLatents`.
+        preview_share: share of the crops of a batch that are also decoded from a prefix.
+        preview_weight: weight of the squared error of these previews in grey levels.
+        jitter: half of the crops code the coarse levels at rates up to this many anchors off.
+    """
+
+    latent_channels: tuple[int, int, int] = (48, 112, 320)
+    side_channels: int = 16
+    encoder_channels: tuple[int, int] = (128, 192)
+    encoder_blocks: tuple[int, int] = (2, 2)
+    coarse_width: int = 128
+    decoder_channels: tuple[int, int] = (128, 192)
+    decoder_blocks: tuple[int, int] = (4, 3)
+    context_widths: tuple[int, int, int] = (64, 96, 128)
+    exact_widths: tuple[int, int, int] = (32, 64, 96)
+    num_passes: int = 4
+    num_anchors: int = 8
+    lambda_min: float = 0.0009
+    lambda_max: float = 0.18
+    preview_share: float = 0.125
+    preview_weight: float = 0.0013
+    jitter: float = 2.0
+
+
+class HierModel(CodecModel):
+    """Pyramid of latents with context from coarse to fine; see the module docstring."""
+
+    family = "hier"
+    stride_px = STRIDE
+    float32_parameters = frozenset(
+        f"levels.{k}.{name}"
+        for k in range(NUM_LEVELS)
+        for name in ("deviation", "spread", "log_gain")
+    )
+    decoder_prefixes = ("g_s.", "g_s_coarse.", "klt_synthesis.")
+
+    def __init__(self, cfg: HierConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+        sizes, anchors = cfg.latent_channels, cfg.num_anchors
+        self.axis = rate.RateAxis(anchors, cfg.lambda_min, cfg.lambda_max)
+        self.max_level = anchors - 1
+        self.latent_channels = sum(m << 2 * k for k, m in enumerate(sizes))
+        self.sides = (0, cfg.side_channels, 0)
+        self.klt_analysis = nn.Conv2d(3 * FINE_STRIDE**2, sizes[-1], 1)
+        self.klt_synthesis = nn.Conv2d(sizes[-1], 3 * FINE_STRIDE**2, 1)
+        pairs = list(pairwise(sizes))
+        self.klt_reduce = nn.ModuleList(nn.Conv2d(4 * fine, m, 1) for m, fine in pairs)
+        self.klt_expand = nn.ModuleList(nn.Conv2d(m, 4 * fine, 1) for m, fine in pairs)
+        self.g_a = Analysis(cfg.encoder_channels, cfg.encoder_blocks, sizes[-1], anchors)
+        self.g_a_coarse = nn.ModuleList(
+            CoarserLatents(width, cfg.coarse_width, m, side)
+            for width, m, side in zip(
+                (cfg.coarse_width, cfg.encoder_channels[1]),
+                sizes[:-1],
+                self.sides[:-1],
+                strict=True,
+            )
+        )
+        self.g_s = Synthesis(cfg.decoder_channels, cfg.decoder_blocks, sizes[-1], anchors)
+        self.g_s_coarse = CoarseFeatures(sizes[:-1], cfg.coarse_width // 2, cfg.decoder_channels[1])
+        widths = cfg.context_widths
+        self.levels = nn.ModuleList(
+            Level(m, width, exact_width, cfg.num_passes, anchors)
+            for m, width, exact_width in zip(
+                sizes, cfg.context_widths, cfg.exact_widths, strict=True
+            )
+        )
+        widths = pairwise(cfg.context_widths)
+        self.mean_start = nn.Parameter(torch.zeros(anchors, cfg.context_widths[0]))
+        self.mean_stages = nn.ModuleList(
+            FinerFeatures(m, width, finer, window, anchors)
+            for m, (width, finer), window in zip(sizes[:-1], widths, WINDOWS, strict=True)
+        )
+        widths = pairwise(cfg.exact_widths)
+        self.row_start = RowStart(cfg.exact_widths[0], anchors)
+        self.row_stages = nn.ModuleList(
+            RowStage(m, width, finer, anchors)
+            for m, (width, finer) in zip(sizes[:-1], widths, strict=True)
+        )
+        tables = normal_tables()
+        thresholds = rounding_thresholds(tables.bits(), tables.half_widths, ROUNDING_STRENGTH)
+        self.register_buffer("thresholds", torch.from_numpy(thresholds), persistent=False)
+        self.analysis_halo_px = _halo(cfg.encoder_blocks)
+        self.synthesis_halo_px = _halo(cfg.decoder_blocks)
+
+    # ---- start -------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def init_from_patches(self, patches: Tensor) -> None:
+        """Start from the linear pyramid that is optimal for the patches (N, 3 * 64^2)."""
+        x = patches.reshape(-1, 3, STRIDE, STRIDE)
+        cells = F.pixel_unshuffle(x, FINE_STRIDE)
+        finest = self.levels[-1]
+        mean, basis, deviations = klt_of_patches(_vectors(cells), finest.channels)
+        self.klt_analysis.weight.copy_(basis[:, :, None, None])
+        self.klt_analysis.bias.copy_(-basis @ mean)
+        self.klt_synthesis.weight.copy_(basis.T[:, :, None, None])
+        self.klt_synthesis.bias.copy_(mean)
+        finest.deviation.copy_(deviations.clamp_min(DEVIATION_MIN))
+        finest.log_gain.copy_(-self.axis.steps().log()[:, None].expand_as(finest.log_gain))
+        self._init_coarse_levels(torch.cat([self.klt_analysis(part) for part in cells.split(256)]))
+
+    @torch.no_grad()
+    def adopt(self, tensors: Mapping[str, Tensor], crops: Tensor) -> None:
+        """Start from the transforms of a beta model, and the coarse levels from its latents.
+
+        Args:
+            tensors: parameters of a beta model of the same sizes.
+            crops: (N, 3, H, W) in [0, 1].
+
+        Raises:
+            ValueError: the transforms have other sizes.
+        """
+        own = {name: t for name, t in self.state_dict().items() if name.startswith(ADOPTED)}
+        own["y_deviation"] = self.levels[-1].deviation
+        own["log_gain"] = self.levels[-1].log_gain
+        for name, target in own.items():
+            if name not in tensors or tensors[name].shape != target.shape:
+                raise ValueError(f"cannot start from a model without {name} {tuple(target.shape)}")
+            target.copy_(tensors[name])
+        weights = anchor_weights(torch.full((1,), self.max_level / 2), self.cfg.num_anchors)
+        latents = [self._analyse_finest(part, weights)[0] for part in crops.split(8)]
+        self._init_coarse_levels(torch.cat(latents))
+
+    def _init_coarse_levels(self, fine: Tensor) -> None:
+        """Start reductions, predictions and scales of all levels from the finest latents."""
+        steps = self.axis.steps().float()[:, None]
+        for k in reversed(range(NUM_LEVELS - 1)):
+            level, own = self.levels[k], self.levels[k].channels - self.sides[k]
+            cells = F.pixel_unshuffle(fine, 2)
+            mean, basis, deviations = klt_of_patches(_vectors(cells), own)
+            reduce, expand = self.klt_reduce[k], self.klt_expand[k]
+            for parameter in (reduce.weight, reduce.bias, expand.weight):
+                parameter.zero_()
+            reduce.weight[:own] = basis[:, :, None, None]
+            reduce.bias[:own] = -basis @ mean
+            expand.weight[:, :own] = basis.T[:, :, None, None]
+            expand.bias.copy_(mean)
+            level.deviation[:own] = deviations.clamp_min(DEVIATION_MIN)
+            level.log_gain[:, :own] = -torch.log(STEP_FACTORS[k] * steps)
+            level.log_gain[:, own:] = np.log(SIDE_GAIN)
+            coarse = reduce(cells)
+            spread = (fine - self._predict(k + 1, coarse)).square().mean(dim=(0, 2, 3)).sqrt()
+            error = torch.minimum((STEP_FACTORS[k] * steps) ** 2 / 12, deviations**2)
+            noise = error @ basis.square().reshape(own, -1, 4).mean(dim=2)
+            self._init_spread(k + 1, spread, noise)
+            fine = coarse
+        self._init_spread(0, self.levels[0].deviation, torch.zeros(()))
+
+    def _init_spread(self, k: int, spread: Tensor, noise: Tensor) -> None:
+        """Set what is left to code of a level: spread (M,), and the noise from above (A, M)."""
+        level, own = self.levels[k], self.levels[k].channels - self.sides[k]
+        level.spread[:own] = spread[:own].clamp_min(DEVIATION_MIN)
+        scale = torch.sqrt(spread**2 + noise) * level.log_gain.exp()
+        scale[:, own:] = SIDE_GAIN
+        level.log_scale.copy_(torch.log(scale.clamp_min(rate.SCALE_MIN) / rate.SCALE_MIN))
+
+    def lambdas(self, level: Tensor) -> Tensor:
+        """Return lambda (of bpp + lambda * 255^2 * MSE) of rate levels 0..num_anchors-1."""
+        return self.axis.lambdas(level)
+
+    # ---- training ----------------------------------------------------------------------
+
+    def forward(self, x: Tensor, level: Tensor) -> TrainOutput:
+        """Return reconstructions and bits for training, as beta's, and the loss of previews.
+
+        Args:
+            x: (B, 3, H, W) in [0, 1], sides multiples of 64.
+            level: (B,) position on the rate axis.
+        """
+        is_jittered = torch.rand(x.shape[0], device=x.device) < JITTERED_SHARE
+        weights = self._jittered_weights(level, is_jittered)
+        hats: list[Tensor] = []
+        bits: list[Tensor] = []
+        q = features = row_features = None
+        for k, latents in enumerate(self._analyse(x, weights[-1])):
+            size = latents.shape[2:]
+            prediction, features = self._context(k, hats, features, weights, size)
+            row_features = self._row_features(k, q, row_features, weights, size)
+            # Rates that are off teach the networks, not the gains.
+            gain = self.levels[k].gain(weights[k])
+            gain = torch.where(is_jittered[:, None, None, None], gain.detach(), gain)
+            delta, q, level_bits = self.levels[k](
+                latents - prediction, features, row_features, gain, weights[k], self.thresholds
+            )
+            hats.append(prediction + delta)
+            bits.append(level_bits)
+        stats = {f"bpp_{k + 1}": b.mean() / x[0, 0].numel() for k, b in enumerate(bits)}
+        auxiliary = x.new_zeros(())
+        if self.cfg.preview_share:
+            count = max(1, round(len(x) * self.cfg.preview_share))
+            chosen = torch.randperm(len(x), device=x.device)[:count]
+            kept = [hat[chosen].detach() for hat in hats]
+            shown = self._preview(kept, [w[chosen] for w in weights])
+            stats["preview_mse"] = (shown - x[chosen]).square().mean() * 255.0**2
+            auxiliary = self.cfg.preview_weight * stats["preview_mse"]
+        return TrainOutput(self._synthesise(hats, weights[-1]), sum(bits), auxiliary, stats)
+
+    def _jittered_weights(self, level: Tensor, is_jittered: Tensor) -> list[Tensor]:
+        """Return anchor weights (B, A) of each level, where jittered at rates of their own."""
+        weights = []
+        for k in range(NUM_LEVELS):
+            off = (2 * torch.rand_like(level) - 1) * self.cfg.jitter * is_jittered
+            at = level if k == NUM_LEVELS - 1 else (level + off).clamp(0, self.max_level)
+            weights.append(anchor_weights(at, self.cfg.num_anchors))
+        return weights
+
+    def _preview(self, hats: list[Tensor], weights: list[Tensor]) -> Tensor:
+        """Return pictures (B, 3, H, W) of the first or the first two levels."""
+        num_kept = int(torch.randint(1, NUM_LEVELS, ()))
+        shown: list[Tensor] = []
+        features = None
+        for k, hat in enumerate(hats):
+            prediction, features = self._context(k, shown, features, weights, hat.shape[2:])
+            if k >= num_kept:
+                hat = prediction + self.levels[k].fill(features, torch.zeros_like(hat))
+            shown.append(hat)
+        return self._synthesise(shown, weights[-1])
+
+    # ---- coding ------------------------------------------------------------------------
+
+    @staticmethod
+    def default_tables() -> Tables:
+        """Return tables of normals."""
+        return normal_tables()
+
+    def num_segments(self, quality: int) -> int:
+        """Return the number of levels."""
+        return NUM_LEVELS
+
+    def prepare(self, code_lengths: np.ndarray, half_widths: np.ndarray) -> HierModel:
+        """Freeze for coding: eval mode, exact parameters on their grids, in float64."""
+        self.eval().requires_grad_(False)
+        for level in self.levels:
+            level.snap_()
+        for module in (self.row_start, *self.row_stages):
+            module.double()
+            module.level.data = on_grid(module.level.data, BIAS_BITS)
+            snap_(module)
+        thresholds = rounding_thresholds(code_lengths, half_widths, ROUNDING_STRENGTH)
+        self.thresholds.copy_(torch.from_numpy(thresholds))
+        return self
+
+    def exact_parameters(self) -> set[str]:
+        """Return the names of the parameters that table rows depend on: stored as integers."""
+        names = {f"levels.{k}.{n}" for k, level in enumerate(self.levels) for n in level.exact_names}
+        return names | {name for name, _ in self.named_parameters() if name.startswith("row_")}
+
+    def analysis(self, x: Tensor, quality: int) -> Tensor:
+        """Map a picture (1, 3, H, W), sides multiples of 64, to all levels at 1/64."""
+        weights = self.axis.weights(self.axis.position(quality)).float()[None].to(x.device)
+        return _pack(self._analyse(x, weights))
+
+    def synthesis(self, y_hat: Tensor, quality: int) -> Tensor:
+        """Map all levels at 1/64 to a picture (1, 3, 64 h, 64 w), not clamped."""
+        weights = self.axis.weights(self.axis.position(quality)).float()[None].to(y_hat.device)
+        return self._synthesise(self._unpack(y_hat), weights)
+
+    def passes(
+        self,
+        shape: tuple[int, int],
+        quality: int,
+        y: Tensor | None = None,
+        shifts: tuple[int, int] = (0, 0),
+    ) -> PassGenerator:
+        """Generate the passes of each level of one tile; see `CodecModel.passes`.
+
+        Args:
+            shape: (height, width) of the tile at 1/64.
+            quality: 1 to 100.
+            y: what `analysis` returned, when encoding.
+            shifts: of the rates of the two coarse levels, in units of 1/64 anchor: positive for
+                more bits. Encoder and decoder must agree on them.
+        """
+        position = self.axis.position(quality)
+        device = self.mean_start.device
+        weights = [self.axis.weights(position + shift).to(device) for shift in (*shifts, 0)]
+        float_weights = [w.float()[None] for w in weights]
+        latents = None if y is None else self._unpack(y)
+        hats: list[Tensor] = []
+        q = features = row_features = None
+        is_filling = False
+        for k, level in enumerate(self.levels):
+            size = (shape[0] << k, shape[1] << k)
+            prediction, features = self._context(k, hats, features, float_weights, size)
+            if is_filling:
+                hats.append(prediction + level.fill(features, torch.zeros_like(prediction)))
+                continue
+            row_features = self._row_features(k, q, row_features, weights, size)
+            target = None if latents is None else latents[k] - prediction
+            delta, q = yield from level.passes(
+                k, target, features, row_features, weights[k], self.thresholds
+            )
+            hats.append(prediction + delta)
+            is_filling = q is None
+        return _pack(hats)
+
+    # ---- shared ------------------------------------------------------------------------
+
+    def _analyse(self, x: Tensor, weights: Tensor) -> list[Tensor]:
+        """Return the latents of all levels, coarsest first."""
+        finest, features = self._analyse_finest(x, weights)
+        latents = [finest]
+        for k in reversed(range(NUM_LEVELS - 1)):
+            features, own = self.g_a_coarse[k](features)
+            with torch.autocast(x.device.type, enabled=False):
+                linear = self.klt_reduce[k](F.pixel_unshuffle(latents[0], 2))
+            latents.insert(0, linear + own.float())
+        return latents
+
+    def _analyse_finest(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the latents of the finest level, and the features from which coarser ones come."""
+        centred = x - 0.5
+        linear = self.klt_analysis(F.pixel_unshuffle(centred, FINE_STRIDE))
+        features = self.g_a.features(centred, weights)
+        return linear.float() + self.g_a.out(features).float(), features
+
+    def _synthesise(self, hats: list[Tensor], weights: Tensor) -> Tensor:
+        *coarse, finest = (
+            level.normalise(hat) for level, hat in zip(self.levels, hats, strict=True)
+        )
+        linear = F.pixel_shuffle(self.klt_synthesis(hats[-1]), FINE_STRIDE)
+        own = self.g_s(finest, weights, self.g_s_coarse(coarse))
+        return linear.float() + own.float() + 0.5
+
+    def _predict(self, k: int, above: Tensor) -> Tensor:
+        """Return the linear prediction (B, M, 2h, 2w) of level k from the level above."""
+        with torch.autocast(above.device.type, enabled=False):
+            return F.pixel_shuffle(self.klt_expand[k - 1](above), 2)
+
+    def _context(
+        self,
+        k: int,
+        hats: list[Tensor],
+        features: Tensor | None,
+        weights: list[Tensor],
+        size: tuple[int, int],
+    ) -> tuple[Tensor, Tensor]:
+        """Return the prediction of level k and the features of its means, of levels above."""
+        if k == 0:
+            features = (weights[0] @ self.mean_start)[:, :, None, None].expand(-1, -1, *size)
+            return features.new_zeros(len(features), self.levels[0].channels, *size), features
+        above = self.levels[k - 1].normalise(hats[-1])
+        return self._predict(k, hats[-1]), self.mean_stages[k - 1](above, features, weights[k - 1])
+
+    def _row_features(
+        self,
+        k: int,
+        q: Tensor | None,
+        features: Tensor | None,
+        weights: list[Tensor],
+        size: tuple[int, int],
+    ) -> Tensor:
+        """Return the features of the rows of level k from the integers of the level above.
+
+        Weights (B, A) for training give (B, E, h, w) in float, weights (A,) the exact (E, h, w).
+        """
+        is_exact = weights[0].ndim == 1
+        if k == 0:
+            net = self.row_start
+            start = net.exact(weights[0]) if is_exact else net(weights[0])
+            return start.expand(*start.shape[:-2], *size)
+        net = self.row_stages[k - 1]
+        both = torch.cat(weights[k - 1 : k + 1], dim=-1)
+        return net.exact(q, features, both) if is_exact else net(q, features, both)
+
+    def _unpack(self, y: Tensor) -> list[Tensor]:
+        """Return the levels of (B, M, h, w) at 1/64."""
+        sizes = [level.channels << 2 * k for k, level in enumerate(self.levels)]
+        return [F.pixel_shuffle(part, 1 << k) for k, part in enumerate(y.split(sizes, dim=1))]
+
+
+def _pack(latents: list[Tensor]) -> Tensor:
+    """Return levels as one tensor (B, M, h, w) at 1/64."""
+    return torch.cat([F.pixel_unshuffle(part, 1 << k) for k, part in enumerate(latents)], dim=1)
+
+
+def _vectors(x: Tensor) -> Tensor:
+    """Return the channels of every position of (B, C, h, w) as rows (B * h * w, C)."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _halo(blocks: tuple[int, int]) -> int:
+    """Return the receptive field of blocks at 1/8 and 1/16 in whole positions of the grid."""
+    return -(-(8 * blocks[0] + 16 * blocks[1]) // STRIDE) * STRIDE
