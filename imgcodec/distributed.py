@@ -7,7 +7,7 @@
 Needs ``pip install 'imgcodec[ray]'``, here and on the workers. The job goes to the cluster that Ray
 is connected to (``ray.init(address=...)`` or RAY_ADDRESS); where there is none, Ray starts one on
 this machine. Credentials of object stores come from the workers' environment or the configuration
-of fsspec; local paths must mean the same on every machine.
+of fsspec; local paths, those of weights files too, must mean the same on every machine.
 
 A file is a task of its own, tried again where its worker dies. A target appears only when it is
 complete: object stores put objects whole, elsewhere a temporary file is moved into place. So a job
@@ -40,8 +40,8 @@ class Row:
     """What became of one input.
 
     Attributes:
-        source: URL or path of the input.
-        target: URL or path of the output.
+        source: URL of the input.
+        target: URL of the output.
         status: "ok", "skipped" or "failed".
         bytes: size of the output, 0 of a failure.
         error: message of a failure.
@@ -135,12 +135,15 @@ def _decode(data: bytes, format: str, **options: Any) -> bytes:
 
 
 def _plan(inputs: str | Iterable[str], output: str, suffix: str) -> list[Row]:
-    """Return a row for every input: with status "planned", or "failed" and the problem it has."""
+    """Return a row for every input: with status "planned", or "failed" and the problem it has.
+
+    URLs are absolute: workers have working folders of their own.
+    """
     found: dict[str, str | None] = {}  # source: path below the output, None: no such file
     for name in [inputs] if isinstance(inputs, str) else inputs:
         fs, path = url_to_fs(name)
         if not has_magic(path) or fs.exists(path):
-            found.setdefault(name, path.rstrip("/").rpartition("/")[2])
+            found.setdefault(fs.unstrip_protocol(path), path.rstrip("/").rpartition("/")[2])
             continue
         fixed = path[: path.index(next(filter(has_magic, path.split("/"))))]
         infos = fs.glob(path, detail=True)
@@ -149,6 +152,8 @@ def _plan(inputs: str | Iterable[str], output: str, suffix: str) -> list[Row]:
             found.setdefault(fs.unstrip_protocol(file), file.removeprefix(fixed))
         if not files:
             found.setdefault(name, None)
+    fs, path = url_to_fs(output)
+    folder = fs.unstrip_protocol(path).rstrip("/")
     count = Counter(_stem(below) for below in found.values() if below is not None)
     taken: dict[str, str] = {}
     rows = []
@@ -157,7 +162,7 @@ def _plan(inputs: str | Iterable[str], output: str, suffix: str) -> list[Row]:
             rows.append(Row(source, "", "failed", error="no file fits the pattern"))
             continue
         stem = _stem(below) if count[_stem(below)] == 1 else below
-        target = f"{output.rstrip('/')}/{stem}{suffix}"
+        target = f"{folder}/{stem}{suffix}"
         other = taken.setdefault(target, source)
         if other != source:
             error = f"its output would be that of {other}"
@@ -190,7 +195,7 @@ def _run(
     planned = [asdict(row) for row in rows if row.status == "planned"]
     if not planned:
         return rows
-    counter = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Attempts).remote()
+    counter: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Attempts).remote()
 
     def task(row: dict[str, Any]) -> dict[str, Any]:
         if ray.get(counter.begin.remote(row["source"])) > max_attempts:

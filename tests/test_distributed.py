@@ -44,24 +44,32 @@ def plan(*inputs: str) -> dict[str, str | None]:
 
 
 def test_patterns_are_mirrored_from_their_fixed_part(memory):
-    assert plan("memory://a.png", "memory://in/d*/*") == {
-        "memory://a.png": "memory://out/a.cvb",
-        "memory:///in/deep/c.jpg": "memory://out/deep/c.cvb",
-        "memory:///in/deep/d.png": "memory://out/deep/d.cvb",
+    assert plan("memory://a.png", "memory://in/d*/*", "memory:///in/deep/*.jpg") == {
+        "memory:///a.png": "memory:///out/a.cvb",
+        "memory:///in/deep/c.jpg": "memory:///out/deep/c.cvb",
+        "memory:///in/deep/d.png": "memory:///out/deep/d.cvb",
     }
     assert list(plan("memory://in/**/*.png").values()) == [
-        "memory://out/b.cvb",
-        "memory://out/deep/d.cvb",
+        "memory:///out/b.cvb",
+        "memory:///out/deep/d.cvb",
     ]
+
+
+def test_paths_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a b.png").touch()
+    (row,) = distributed._plan(["a b.png", "a*.png"], "out", ".cvb")
+    assert row.source == f"file://{tmp_path}/a b.png"
+    assert row.target == f"file://{tmp_path}/out/a b.cvb"
 
 
 def test_inputs_without_an_output_of_their_own_are_problems(memory):
     memory.pipe_file("/a.jpg", b"")
     memory.pipe_file("/other/a.png", b"")
     assert plan("memory://a.png", "memory://a.jpg", "memory://other/a.png", "memory://no*") == {
-        "memory://a.png": "memory://out/a.png.cvb",
-        "memory://a.jpg": "memory://out/a.jpg.cvb",
-        "memory://other/a.png": "its output would be that of memory://a.png",
+        "memory:///a.png": "memory:///out/a.png.cvb",
+        "memory:///a.jpg": "memory:///out/a.jpg.cvb",
+        "memory:///other/a.png": "its output would be that of memory:///a.png",
         "memory://no*": "no file fits the pattern",
     }
 
@@ -117,6 +125,7 @@ def test_dying_workers_lose_nothing_but_what_kills_them(tmp_path, monkeypatch):
     """One dies between writing and moving its first file, others whenever they try theirs."""
     ray = pytest.importorskip("ray", reason="needs the extra `ray`")
     monkeypatch.setattr(distributed, "MAX_ATTEMPTS", 2)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     folder, out, mark = tmp_path / "in", tmp_path / "out", tmp_path / "died"
     (folder / "deep").mkdir(parents=True)
     for number, name in enumerate(("a", "dies-once", "deep/b", "always-dies")):
@@ -143,7 +152,7 @@ def test_dying_workers_lose_nothing_but_what_kills_them(tmp_path, monkeypatch):
         LocalFileSystem.cat_file, LocalFileSystem.mv = cat_file, mv
 
     ray.init(
-        num_cpus=2,
+        num_cpus=1,
         include_dashboard=False,
         object_store_memory=100 * 2**20,
         log_to_driver=False,

@@ -21,9 +21,9 @@ class CvConfig:
     level_bits: int = 3
     stages: int = 4
     num_primary: int = 4
-    primary_dims: int = 8
+    primary_dims: int = 16
     output_dims: int = 4
-    assignment: float = 0.1
+    assignment: float = 0.25
     straight_through: bool = True
     encoder_channels: tuple[int, int] = (128, 192)
     encoder_blocks: tuple[int, int] = (2, 2)

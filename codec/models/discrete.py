@@ -28,7 +28,7 @@ from imgcodec.codec.entropy.tables import TOTAL, Tables
 from imgcodec.codec.errors import CorruptStreamError
 from imgcodec.codec.models.base import CodecModel, Pass, PassGenerator, TrainOutput
 from imgcodec.codec.nets.choices import CENTRE, NUM_ROWS, ROWS_PER_LOGIT, rows_of_logits
-from imgcodec.codec.nets.codebook import Quantised, nearest, perplexity, used_share
+from imgcodec.codec.nets.codebook import Quantised, perplexity, used_share
 from imgcodec.codec.nets.klt import klt_of_patches
 from imgcodec.codec.nets.prior import GROUPS, CodePrior, context_of, group_of_positions
 from imgcodec.codec.nets.transforms import Analysis, Synthesis
@@ -148,8 +148,8 @@ class DiscreteModel(CodecModel):
     def _init_codes(self, residual: Tensor) -> None:
         for quantiser in self.quantisers:
             quantiser.init_from_vectors(residual)
-            table = quantiser.table().float()
-            residual = residual - table[nearest(residual, table)]
+            codes = quantiser.encode(residual.T[:, :, None]).flatten()
+            residual = residual - quantiser.table().float()[codes]
 
     def lambdas(self, level: Tensor) -> Tensor:
         """Return the weight of the distortion, the same at every level (B,)."""

@@ -28,6 +28,7 @@ Sources: Laplacian pyramid, Burt and Adelson 1983; hierarchical VAE as a codec, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -42,10 +43,9 @@ from imgcodec.codec.models.base import CodecModel, PassGenerator, TrainOutput, n
 from imgcodec.codec.models.level import Level
 from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.blocks import anchor_weights
-from imgcodec.codec.nets.context import RowStage, RowStart
-from imgcodec.codec.nets.exact import BIAS_BITS, on_grid, snap_
+from imgcodec.codec.nets.context import RowContext
 from imgcodec.codec.nets.klt import klt_of_patches
-from imgcodec.codec.nets.pyramid import CoarseFeatures, CoarserLatents, FinerFeatures
+from imgcodec.codec.nets.pyramid import CoarseFeatures, CoarserLatents, KltStep, MeanContext
 from imgcodec.codec.nets.rounding import rounding_thresholds
 from imgcodec.codec.nets.transforms import Analysis, Synthesis
 
@@ -116,9 +116,7 @@ class HierModel(CodecModel):
         self.sides = (0, cfg.side_channels, 0)
         self.klt_analysis = nn.Conv2d(3 * FINE_STRIDE**2, sizes[-1], 1)
         self.klt_synthesis = nn.Conv2d(sizes[-1], 3 * FINE_STRIDE**2, 1)
-        pairs = list(pairwise(sizes))
-        self.klt_reduce = nn.ModuleList(nn.Conv2d(4 * fine, m, 1) for m, fine in pairs)
-        self.klt_expand = nn.ModuleList(nn.Conv2d(m, 4 * fine, 1) for m, fine in pairs)
+        self.klt_steps = nn.ModuleList(KltStep(fine, m) for m, fine in pairwise(sizes))
         self.g_a = Analysis(cfg.encoder_channels, cfg.encoder_blocks, sizes[-1], anchors)
         self.g_a_coarse = nn.ModuleList(
             CoarserLatents(width, cfg.coarse_width, m, side)
@@ -131,25 +129,12 @@ class HierModel(CodecModel):
         )
         self.g_s = Synthesis(cfg.decoder_channels, cfg.decoder_blocks, sizes[-1], anchors)
         self.g_s_coarse = CoarseFeatures(sizes[:-1], cfg.coarse_width // 2, cfg.decoder_channels[1])
-        widths = cfg.context_widths
+        widths = zip(cfg.context_widths, cfg.exact_widths, strict=True)
         self.levels = nn.ModuleList(
-            Level(m, width, exact_width, cfg.num_passes, anchors)
-            for m, width, exact_width in zip(
-                sizes, cfg.context_widths, cfg.exact_widths, strict=True
-            )
+            Level(m, *both, cfg.num_passes, anchors) for m, both in zip(sizes, widths, strict=True)
         )
-        widths = pairwise(cfg.context_widths)
-        self.mean_start = nn.Parameter(torch.zeros(anchors, cfg.context_widths[0]))
-        self.mean_stages = nn.ModuleList(
-            FinerFeatures(m, width, finer, window, anchors)
-            for m, (width, finer), window in zip(sizes[:-1], widths, WINDOWS, strict=True)
-        )
-        widths = pairwise(cfg.exact_widths)
-        self.row_start = RowStart(cfg.exact_widths[0], anchors)
-        self.row_stages = nn.ModuleList(
-            RowStage(m, width, finer, anchors)
-            for m, (width, finer) in zip(sizes[:-1], widths, strict=True)
-        )
+        self.mean_context = MeanContext(sizes[:-1], cfg.context_widths, WINDOWS, anchors)
+        self.row_context = RowContext(sizes[:-1], cfg.exact_widths, anchors)
         tables = normal_tables()
         thresholds = rounding_thresholds(tables.bits(), tables.half_widths, ROUNDING_STRENGTH)
         self.register_buffer("thresholds", torch.from_numpy(thresholds), persistent=False)
@@ -164,7 +149,8 @@ class HierModel(CodecModel):
         x = patches.reshape(-1, 3, STRIDE, STRIDE)
         cells = F.pixel_unshuffle(x, FINE_STRIDE)
         finest = self.levels[-1]
-        mean, basis, deviations = klt_of_patches(_vectors(cells), finest.channels)
+        vectors = cells.permute(0, 2, 3, 1).flatten(0, 2)
+        mean, basis, deviations = klt_of_patches(vectors, finest.channels)
         self.klt_analysis.weight.copy_(basis[:, :, None, None])
         self.klt_analysis.bias.copy_(-basis @ mean)
         self.klt_synthesis.weight.copy_(basis.T[:, :, None, None])
@@ -200,31 +186,22 @@ class HierModel(CodecModel):
         steps = self.axis.steps().float()[:, None]
         for k in reversed(range(NUM_LEVELS - 1)):
             level, own = self.levels[k], self.levels[k].channels - self.sides[k]
-            cells = F.pixel_unshuffle(fine, 2)
-            mean, basis, deviations = klt_of_patches(_vectors(cells), own)
-            reduce, expand = self.klt_reduce[k], self.klt_expand[k]
-            for parameter in (reduce.weight, reduce.bias, expand.weight):
-                parameter.zero_()
-            reduce.weight[:own] = basis[:, :, None, None]
-            reduce.bias[:own] = -basis @ mean
-            expand.weight[:, :own] = basis.T[:, :, None, None]
-            expand.bias.copy_(mean)
+            deviations, share = self.klt_steps[k].init_from_latents(fine, own)
             level.deviation[:own] = deviations.clamp_min(DEVIATION_MIN)
             level.log_gain[:, :own] = -torch.log(STEP_FACTORS[k] * steps)
-            level.log_gain[:, own:] = np.log(SIDE_GAIN)
-            coarse = reduce(cells)
-            spread = (fine - self._predict(k + 1, coarse)).square().mean(dim=(0, 2, 3)).sqrt()
+            level.log_gain[:, own:] = math.log(SIDE_GAIN)
+            coarse = self.klt_steps[k].down(fine)
+            rest = (fine - self.klt_steps[k].up(coarse)).square().mean(dim=(0, 2, 3))
             error = torch.minimum((STEP_FACTORS[k] * steps) ** 2 / 12, deviations**2)
-            noise = error @ basis.square().reshape(own, -1, 4).mean(dim=2)
-            self._init_spread(k + 1, spread, noise)
+            self._init_spread(k + 1, rest, error @ share)
             fine = coarse
-        self._init_spread(0, self.levels[0].deviation, torch.zeros(()))
+        self._init_spread(0, self.levels[0].deviation ** 2, torch.zeros(()))
 
-    def _init_spread(self, k: int, spread: Tensor, noise: Tensor) -> None:
-        """Set what is left to code of a level: spread (M,), and the noise from above (A, M)."""
+    def _init_spread(self, k: int, rest: Tensor, noise: Tensor) -> None:
+        """Set the scales of a level of which variances rest (M,) and noise (A, M) are to code."""
         level, own = self.levels[k], self.levels[k].channels - self.sides[k]
-        level.spread[:own] = spread[:own].clamp_min(DEVIATION_MIN)
-        scale = torch.sqrt(spread**2 + noise) * level.log_gain.exp()
+        level.spread[:own] = rest[:own].sqrt().clamp_min(DEVIATION_MIN)
+        scale = (rest + noise).sqrt() * level.log_gain.exp()
         scale[:, own:] = SIDE_GAIN
         level.log_scale.copy_(torch.log(scale.clamp_min(rate.SCALE_MIN) / rate.SCALE_MIN))
 
@@ -306,18 +283,19 @@ class HierModel(CodecModel):
         self.eval().requires_grad_(False)
         for level in self.levels:
             level.snap_()
-        for module in (self.row_start, *self.row_stages):
-            module.double()
-            module.level.data = on_grid(module.level.data, BIAS_BITS)
-            snap_(module)
+        self.row_context.snap_()
         thresholds = rounding_thresholds(code_lengths, half_widths, ROUNDING_STRENGTH)
         self.thresholds.copy_(torch.from_numpy(thresholds))
         return self
 
     def exact_parameters(self) -> set[str]:
         """Return the names of the parameters that table rows depend on: stored as integers."""
-        names = {f"levels.{k}.{n}" for k, level in enumerate(self.levels) for n in level.exact_names}
-        return names | {name for name, _ in self.named_parameters() if name.startswith("row_")}
+        names = {
+            f"levels.{k}.{n}" for k, level in enumerate(self.levels) for n in level.exact_names
+        }
+        return names | {
+            name for name, _ in self.named_parameters() if name.startswith("row_context.")
+        }
 
     def analysis(self, x: Tensor, quality: int) -> Tensor:
         """Map a picture (1, 3, H, W), sides multiples of 64, to all levels at 1/64."""
@@ -335,6 +313,7 @@ class HierModel(CodecModel):
         quality: int,
         y: Tensor | None = None,
         shifts: tuple[int, int] = (0, 0),
+        rounding: float = 1.0,
     ) -> PassGenerator:
         """Generate the passes of each level of one tile; see `CodecModel.passes`.
 
@@ -346,7 +325,7 @@ class HierModel(CodecModel):
                 more bits. Encoder and decoder must agree on them.
         """
         position = self.axis.position(quality)
-        device = self.mean_start.device
+        device = self.thresholds.device
         weights = [self.axis.weights(position + shift).to(device) for shift in (*shifts, 0)]
         float_weights = [w.float()[None] for w in weights]
         latents = None if y is None else self._unpack(y)
@@ -376,9 +355,7 @@ class HierModel(CodecModel):
         latents = [finest]
         for k in reversed(range(NUM_LEVELS - 1)):
             features, own = self.g_a_coarse[k](features)
-            with torch.autocast(x.device.type, enabled=False):
-                linear = self.klt_reduce[k](F.pixel_unshuffle(latents[0], 2))
-            latents.insert(0, linear + own.float())
+            latents.insert(0, self.klt_steps[k].down(latents[0]) + own.float())
         return latents
 
     def _analyse_finest(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -396,11 +373,6 @@ class HierModel(CodecModel):
         own = self.g_s(finest, weights, self.g_s_coarse(coarse))
         return linear.float() + own.float() + 0.5
 
-    def _predict(self, k: int, above: Tensor) -> Tensor:
-        """Return the linear prediction (B, M, 2h, 2w) of level k from the level above."""
-        with torch.autocast(above.device.type, enabled=False):
-            return F.pixel_shuffle(self.klt_expand[k - 1](above), 2)
-
     def _context(
         self,
         k: int,
@@ -411,10 +383,11 @@ class HierModel(CodecModel):
     ) -> tuple[Tensor, Tensor]:
         """Return the prediction of level k and the features of its means, of levels above."""
         if k == 0:
-            features = (weights[0] @ self.mean_start)[:, :, None, None].expand(-1, -1, *size)
+            features = self.mean_context.start(weights[0], size)
             return features.new_zeros(len(features), self.levels[0].channels, *size), features
         above = self.levels[k - 1].normalise(hats[-1])
-        return self._predict(k, hats[-1]), self.mean_stages[k - 1](above, features, weights[k - 1])
+        features = self.mean_context.stages[k - 1](above, features, weights[k - 1])
+        return self.klt_steps[k - 1].up(hats[-1]), features
 
     def _row_features(
         self,
@@ -428,14 +401,12 @@ class HierModel(CodecModel):
 
         Weights (B, A) for training give (B, E, h, w) in float, weights (A,) the exact (E, h, w).
         """
-        is_exact = weights[0].ndim == 1
+        net, is_exact = self.row_context, weights[0].ndim == 1
         if k == 0:
-            net = self.row_start
-            start = net.exact(weights[0]) if is_exact else net(weights[0])
-            return start.expand(*start.shape[:-2], *size)
-        net = self.row_stages[k - 1]
+            return (net.start_exact if is_exact else net.start)(weights[0], size)
+        stage = net.stages[k - 1]
         both = torch.cat(weights[k - 1 : k + 1], dim=-1)
-        return net.exact(q, features, both) if is_exact else net(q, features, both)
+        return (stage.exact if is_exact else stage)(q, features, both)
 
     def _unpack(self, y: Tensor) -> list[Tensor]:
         """Return the levels of (B, M, h, w) at 1/64."""
@@ -446,11 +417,6 @@ class HierModel(CodecModel):
 def _pack(latents: list[Tensor]) -> Tensor:
     """Return levels as one tensor (B, M, h, w) at 1/64."""
     return torch.cat([F.pixel_unshuffle(part, 1 << k) for k, part in enumerate(latents)], dim=1)
-
-
-def _vectors(x: Tensor) -> Tensor:
-    """Return the channels of every position of (B, C, h, w) as rows (B * h * w, C)."""
-    return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def _halo(blocks: tuple[int, int]) -> int:

@@ -26,6 +26,9 @@ ROUTING_ROUNDS = 3
 POSE_BITS = 16
 """Poses lie on 2**-16, levels are dyadic: every product lies on the grid of exact biases."""
 CHUNK = 4096
+FIT_STEPS, FIT_BATCH, FIT_LR = 400, 1024, 2e-2
+LENGTH_WEIGHT = 100.0
+"""Of the squared error of a length against the logarithmic loss of the choice of a pose."""
 
 
 class Capsules(nn.Module):
@@ -71,7 +74,11 @@ class Capsules(nn.Module):
 
     @torch.no_grad()
     def init_from_vectors(self, vectors: Tensor) -> None:
-        """Start the poses from k-means of the directions of vectors (N, D)."""
+        """Start the poses from k-means of the directions of vectors (N, D), and fit the routing.
+
+        A routing that chooses at random would make the encoder shrink its latents to nothing
+        before the capsules have learned what to agree on.
+        """
         lengths = vectors.norm(dim=1, keepdim=True).clamp_min(1e-6)
         self.scale.copy_(lengths.square().mean().sqrt())
         # Long vectors matter more: draw them more often.
@@ -83,6 +90,21 @@ class Capsules(nn.Module):
         longest = torch.zeros(len(directions)).scatter_reduce(0, owner, along, "amax")
         longest = longest.clamp_min(float(along.median()))
         self.poses.copy_(directions * longest[:, None])
+        with torch.enable_grad():
+            self._fit_routing(vectors)
+
+    def _fit_routing(self, vectors: Tensor) -> None:
+        """Teach routing and lengths the nearest codes of vectors (N, D)."""
+        optimiser = torch.optim.Adam([self.transforms, *self.primary.parameters()], FIT_LR)
+        table = self.table().float().detach()
+        for step in range(FIT_STEPS):
+            optimiser.param_groups[0]["lr"] = FIT_LR * (1 - step / FIT_STEPS)
+            batch = vectors[torch.randint(len(vectors), (FIT_BATCH,))].float()
+            routing, lengths = self._route(batch)
+            optimiser.zero_grad()
+            self._assignment_loss(routing, lengths, nearest(batch, table)).backward()
+            optimiser.step()
+        optimiser.zero_grad()
 
     def forward(self, residual: Tensor) -> Quantised:
         """Quantise (B, D, h, w)."""
@@ -100,10 +122,7 @@ class Capsules(nn.Module):
         auxiliary = distance.new_zeros(())
         if self.assignment:
             best = nearest(flat.detach(), self.table().float().detach())
-            pose, value = best >> self.level_bits, self._value(best & (2**self.level_bits - 1))
-            wrong = F.nll_loss(torch.log(routing + 1e-6), pose)
-            error = (lengths.gather(1, pose[:, None])[:, 0] - value).square().mean()
-            auxiliary = self.assignment * (wrong + error)
+            auxiliary = self.assignment * self._assignment_loss(routing, lengths, best)
         if self.training:
             with torch.no_grad():
                 counts = torch.bincount(codes, minlength=len(self.usage)).float()
@@ -150,6 +169,13 @@ class Capsules(nn.Module):
         coupling = _couple(predictions, direction)
         output = _combine(coupling, predictions)
         return coupling.mean(dim=0), output.square().sum(dim=1).add(1e-9).sqrt()
+
+    def _assignment_loss(self, routing: Tensor, lengths: Tensor, codes: Tensor) -> Tensor:
+        """Return how far routing and lengths (N, K) are from given codes (N,)."""
+        pose, value = codes >> self.level_bits, self._value(codes & (2**self.level_bits - 1))
+        wrong = F.nll_loss(torch.log(routing + 1e-6), pose)
+        error = (lengths.gather(1, pose[:, None])[:, 0] - value).square().mean()
+        return wrong + LENGTH_WEIGHT * error
 
     def _level(self, length: Tensor) -> Tensor:
         return (length * 2**self.level_bits).long().clamp(0, 2**self.level_bits - 1)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgcodec.codec.nets.blocks import Block, pointwise
 from imgcodec.codec.nets.exact import (
+    BIAS_BITS,
     ExactDepthwise,
     ExactPointwise,
     activate,
     activate_exact,
     compand,
+    on_grid,
+    snap_,
 )
 
 INTEGER_MAX = 64
@@ -118,22 +123,6 @@ class RowFeatures(nn.Module):
         return F.pixel_shuffle(activate_exact(self.up2.exact(x)), 2)
 
 
-class RowStart(nn.Module):
-    """Features of the rows of the coarsest level of a pyramid: the rate, the same everywhere."""
-
-    def __init__(self, width: int, num_anchors: int) -> None:
-        super().__init__()
-        self.level = nn.Parameter(torch.zeros(num_anchors, width))
-
-    def forward(self, weights: Tensor) -> Tensor:
-        """Map anchor weights (B, A) to (B, E, 1, 1), in float."""
-        return activate(weights @ self.level)[:, :, None, None]
-
-    def exact(self, weights: Tensor) -> Tensor:
-        """Do the same on grids: (A,) float64 to (E, 1, 1) float64."""
-        return activate_exact(weights @ self.level)[:, None, None]
-
-
 class RowStage(nn.Module):
     """Features of the rows of a level: from the integers and features of the level above it."""
 
@@ -165,6 +154,41 @@ class RowStage(nn.Module):
         x = activate_exact(x + level[:, None, None])
         x = activate_exact(self.depthwise.exact(x))
         return F.pixel_shuffle(activate_exact(self.up.exact(x)), 2)
+
+
+class RowContext(nn.Module):
+    """Features of the rows of every level of a pyramid; at the coarsest, of the rate alone.
+
+    Args:
+        latent_channels: M of all levels but the finest.
+        widths: E of all levels.
+        num_anchors: A.
+    """
+
+    def __init__(
+        self, latent_channels: tuple[int, ...], widths: tuple[int, ...], num_anchors: int
+    ) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(num_anchors, widths[0]))
+        self.stages = nn.ModuleList(
+            RowStage(channels, width, finer, num_anchors)
+            for channels, (width, finer) in zip(latent_channels, pairwise(widths), strict=True)
+        )
+
+    def start(self, weights: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return the features of the coarsest level, (B, E, h, w), from (B, A), in float."""
+        return activate(weights @ self.level)[:, :, None, None].expand(-1, -1, *size)
+
+    def start_exact(self, weights: Tensor, size: tuple[int, int]) -> Tensor:
+        """Do the same on grids: (A,) float64 to (E, h, w) float64."""
+        return activate_exact(weights @ self.level)[:, None, None].expand(-1, *size)
+
+    def snap_(self) -> None:
+        """Move the networks to float64 and their grids, in place."""
+        self.double()
+        for module in (self, *self.stages):
+            module.level.data = on_grid(module.level.data, BIAS_BITS)
+        snap_(self)
 
 
 def _signs_and_sizes(q: Tensor, axis: int) -> Tensor:

@@ -2,14 +2,55 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgcodec.codec.nets.attention import WindowAttention
 from imgcodec.codec.nets.blocks import Block, Down, LevelAffine, Up, pointwise
+from imgcodec.codec.nets.klt import klt_of_patches
 
 HEAD_CHANNELS = 32
+
+
+class KltStep(nn.Module):
+    """Linear step between two levels: the KLT of 2x2 neighbours of the finer one, and back."""
+
+    def __init__(self, fine_channels: int, coarse_channels: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(4 * fine_channels, coarse_channels, 1)
+        self.expand = nn.Conv2d(coarse_channels, 4 * fine_channels, 1)
+
+    def down(self, fine: Tensor) -> Tensor:
+        """Map (B, M_fine, 2h, 2w) to (B, M_coarse, h, w), in float32."""
+        with torch.autocast(fine.device.type, enabled=False):
+            return self.reduce(F.pixel_unshuffle(fine, 2))
+
+    def up(self, coarse: Tensor) -> Tensor:
+        """Map (B, M_coarse, h, w) to its least squares prediction of the finer level."""
+        with torch.autocast(coarse.device.type, enabled=False):
+            return F.pixel_shuffle(self.expand(coarse), 2)
+
+    @torch.no_grad()
+    def init_from_latents(self, fine: Tensor, num_components: int) -> tuple[Tensor, Tensor]:
+        """Set the first components of the coarse level to the KLT of (N, M_fine, 2h, 2w).
+
+        Returns:
+            Deviations (num_components,) of the components, and the share (num_components, M_fine)
+            of the variance of an error in each that the prediction has in each finer channel.
+        """
+        cells = F.pixel_unshuffle(fine, 2)
+        vectors = cells.permute(0, 2, 3, 1).flatten(0, 2)
+        mean, basis, deviations = klt_of_patches(vectors, num_components)
+        for parameter in self.parameters():
+            parameter.zero_()
+        self.reduce.weight[:num_components] = basis[:, :, None, None]
+        self.reduce.bias[:num_components] = -basis @ mean
+        self.expand.weight[:, :num_components] = basis.T[:, :, None, None]
+        self.expand.bias.copy_(mean)
+        return deviations, basis.square().reshape(num_components, -1, 4).mean(dim=2)
 
 
 class CoarserLatents(nn.Module):
@@ -58,6 +99,37 @@ class FinerFeatures(nn.Module):
         x = self.affine(self.decoded(decoded) + self.carried(features), weights)
         x = self.attention(self.block(F.leaky_relu(x, 0.1)))
         return self.up(F.leaky_relu(x, 0.1))
+
+
+class MeanContext(nn.Module):
+    """Features of the means of every level of a pyramid; at the coarsest, of the rate alone.
+
+    Args:
+        latent_channels: M of all levels but the finest.
+        widths: C of all levels.
+        windows: sides of the attention windows of all levels but the finest.
+        num_anchors: A.
+    """
+
+    def __init__(
+        self,
+        latent_channels: tuple[int, ...],
+        widths: tuple[int, ...],
+        windows: tuple[int, ...],
+        num_anchors: int,
+    ) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(num_anchors, widths[0]))
+        self.stages = nn.ModuleList(
+            FinerFeatures(channels, width, finer, window, num_anchors)
+            for channels, (width, finer), window in zip(
+                latent_channels, pairwise(widths), windows, strict=True
+            )
+        )
+
+    def start(self, weights: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return the features of the coarsest level, (B, C, h, w), from (B, A)."""
+        return (weights @ self.level)[:, :, None, None].expand(-1, -1, *size)
 
 
 class CoarseFeatures(nn.Module):

@@ -6,25 +6,30 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from imgcodec.codec.models.base import TrainOutput
 from imgcodec.codec.training.adversarial import Adversary
 
 LAMBDA_REFERENCE = 0.013
+BLOCK_PX, WINDOW_BLOCKS = 8, 12
 
 
 @dataclass(frozen=True)
 class LossRecipe:
     """Weights of the loss: mean of w * (rate * bpp + lambda * distortion) over a batch.
 
-    The distortion is ``mse * 255^2 * MSE + l1 * 255 * L1 + lpips * LPIPS``; lambda belongs to the
-    level of each crop and w is ``(0.013 / lambda) ** lambda_weight_power``.
+    The distortion is ``mse * 255^2 * MSE + l1 * 255 * L1 + lpips * LPIPS + grid * 255^2 * G`` with
+    G from `periodic_error`; lambda belongs to the level of each crop and w is
+    ``(0.013 / lambda) ** lambda_weight_power``.
 
     Attributes:
         rate: weight of the bits per pixel; 0 where the entropy model is frozen.
         mse: weight of the squared error in grey levels.
         l1: weight of the absolute error in grey levels.
         lpips: weight of LPIPS; a few hundred balance the squared error.
+        grid: weight of errors that repeat from block to block, which LPIPS and discriminators
+            like to put into smooth areas.
         lpips_network: backbone, squeeze, alex or vgg.
         lambda_weight_power: evens out the losses of low and high rates.
     """
@@ -33,8 +38,23 @@ class LossRecipe:
     mse: float = 1.0
     l1: float = 0.0
     lpips: float = 0.0
+    grid: float = 0.0
     lpips_network: str = "squeeze"
     lambda_weight_power: float = 0.35
+
+
+def periodic_error(error: Tensor) -> Tensor:
+    """Return (B,) mean squares of the part of an error that is the same in neighbouring blocks.
+
+    The decoders paint blocks of `BLOCK_PX`, and equal features give equal blocks: what they add
+    to a smooth area is a pattern of that period. Here the error (B, 3, H, W) is folded into blocks
+    and averaged over windows of `WINDOW_BLOCKS` squared; other errors average out.
+    """
+    folded = F.pixel_unshuffle(error, BLOCK_PX)
+    window = min(WINDOW_BLOCKS, *folded.shape[2:])
+    local = F.avg_pool2d(folded, window, stride=max(1, window // 2))
+    local = local.unflatten(1, (error.shape[1], BLOCK_PX**2))
+    return (local - local.mean(dim=2, keepdim=True)).square().mean(dim=(1, 2, 3, 4))
 
 
 class Criterion:
@@ -82,6 +102,10 @@ class Criterion:
         stats = {"bpp": bpp.mean(), "log10_mse": mse.log10().mean()}
         if recipe.l1:
             distortion = distortion + recipe.l1 * 255.0 * error.abs().mean(dim=(1, 2, 3))
+        if recipe.grid:
+            periodic = periodic_error(error) * 255.0**2
+            distortion = distortion + recipe.grid * periodic
+            stats["grid"] = periodic.mean()
         if self.perceptual is not None and recipe.lpips:
             with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
                 lpips = self.perceptual(x, output.x_hat)

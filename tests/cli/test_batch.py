@@ -239,6 +239,19 @@ def test_an_existing_stream_is_an_output_of_encode(invoke, here):
     assert invoke("encode", "a.png", "old.cvb", "-f").exit_code == 0
 
 
+def test_old_leftovers_of_killed_processes_are_removed(invoke, photo, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    old = (".a.cvb.0123abcd.tmp", ".notes.tmp", "b.cvb.0123abcd.tmp")
+    for name in (*old, ".c.cvb.0123abcd.tmp"):
+        (out / name).write_bytes(b"half a file")
+    for name in old:
+        os.utime(out / name, (0, time.time() - 2 * 24 * 3600))
+    assert invoke("encode", photo, "-o", out).exit_code == 0
+    left = {file.name for file in out.iterdir()}
+    assert left == {"photo.cvb", ".notes.tmp", "b.cvb.0123abcd.tmp", ".c.cvb.0123abcd.tmp"}
+
+
 # ---- processes -----------------------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ def test_file_is_never_above_the_target(invoke, photo, tmp_path):
     result = invoke("encode", photo, cvb, "--target-bytes", "1.2k", "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert report["bytes"] == cvb.stat().st_size <= 1200
+    assert 0.97 * 1200 <= report["bytes"] == cvb.stat().st_size <= 1200
     assert report["target"] == {"name": "bytes", "value": 1200, "reached": report["bytes"]}
     assert len(imgcodec.encode(photo, quality=report["quality"] + 1)) > 1200
     assert f"quality {report['quality']} for bytes 1200" in result.stderr

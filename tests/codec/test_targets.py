@@ -29,7 +29,7 @@ def test_search_finds_the_last_quality_below_in_seven_steps(last):
     assert all(1 <= quality <= 100 for quality in asked)
 
 
-def fake_encode(quality):
+def fake_encode(quality, rounding):
     return bytes(quality * 10)
 
 
@@ -48,6 +48,34 @@ def test_size_targets_give_the_largest_file_that_fits(budget, quality):
     assert (found.quality, len(found.data), found.value) == (quality, 10 * quality, 10 * quality)
     found = fake_meet("bpp", budget * 8 / 80)
     assert (found.quality, found.value) == (quality, quality)
+
+
+@given(st.integers(10_000, 500_000))
+def test_sizes_between_two_qualities_are_filled_by_rounding(budget):
+    """Files as large as those of a model: 4 % a quality, up to 10 % by rounding."""
+    asked = []
+
+    def encode(quality, rounding):
+        asked.append((quality, rounding))
+        return bytes(int(10_000 * 1.04 ** (quality - 1) * (1.2 - 0.2 * rounding)))
+
+    found = meet_target(Target("bytes", budget), np.zeros((1, 1, 3), np.uint8), encode, fake_decode)
+    best = 10_000 * 1.04**99
+    assert 0.99 * min(budget, best) <= len(found.data) <= budget
+    assert len(asked) <= 7 + 4
+    assert all(rounding == 1 for _, rounding in asked[:6])
+
+
+def test_a_family_that_rounds_in_one_way_is_asked_once():
+    asked = []
+
+    def encode(quality, rounding):
+        asked.append((quality, rounding))
+        return fake_encode(quality, rounding)
+
+    found = meet_target(Target("bytes", 308), np.zeros((1, 1, 3), np.uint8), encode, fake_decode)
+    assert (found.quality, len(found.data)) == (30, 300)
+    assert [quality for quality, rounding in asked if rounding != 1] == [31]
 
 
 def test_likeness_targets_give_the_smallest_file_that_reaches():
@@ -89,16 +117,27 @@ def test_psnr_is_that_of_the_definition():
     assert psnr_db(a, a) == math.inf
 
 
-def test_encode_meets_its_targets():
-    picture = smooth_pictures(2, side=160)[1]
-    noisy = picture + np.random.default_rng(0).normal(0, 8, picture.shape)
-    picture = noisy.clip(0, 255).astype(np.uint8)
-    data = imgcodec.encode(picture, target_bytes=3000)
-    quality = read_header(data).quality
-    assert len(data) <= 3000 < len(imgcodec.encode(picture, quality=quality + 1))
-    assert data == imgcodec.encode(picture, target_bpp=3000 * 8 / 160**2)
-    assert data == imgcodec.encode(picture, quality=quality)
+@pytest.fixture(scope="module")
+def picture():
+    smooth = smooth_pictures(2, side=160)[1]
+    noisy = smooth + np.random.default_rng(0).normal(0, 8, smooth.shape)
+    return noisy.clip(0, 255).astype(np.uint8)
 
+
+@pytest.mark.parametrize("budget", [700, 1999, 3000, 6001])
+def test_files_fill_their_budget_and_never_exceed_it(picture, budget):
+    data = imgcodec.encode(picture, target_bytes=budget)
+    assert 0.97 * budget <= len(data) <= budget
+    assert data == imgcodec.encode(picture, target_bpp=budget * 8 / 160**2)
+    # As good as the quality below it, decoded like any file.
+    quality = read_header(data).quality
+    lower = imgcodec.encode(picture, quality=quality - 1)
+    reached, least = (psnr_db(picture, np.asarray(imgcodec.decode(d))) for d in (data, lower))
+    assert reached > least
+    assert imgcodec.inspect(data, verify=True).integers_sha256
+
+
+def test_encode_reaches_its_likeness(picture):
     data = imgcodec.encode(picture, target_psnr=30)
     quality = read_header(data).quality
     assert psnr_db(picture, np.asarray(imgcodec.decode(data))) >= 30

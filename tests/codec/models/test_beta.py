@@ -12,7 +12,7 @@ from imgcodec.codec.models.beta import BetaConfig, BetaModel
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.models.weights import find_model, find_model_of_stream, load_model
 from imgcodec.codec.nets.context import pass_masks
-from imgcodec.codec.nets.rounding import rounding_thresholds
+from imgcodec.codec.nets.rounding import round_by_cost, rounding_thresholds, scale_thresholds
 
 
 @pytest.mark.parametrize("num_passes", [2, 4])
@@ -24,8 +24,10 @@ def test_passes_partition_channels_and_positions(num_passes):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("shape", [(8, 8), (5, 3), (1, 1), (1, 9)])
-def test_decoder_follows_the_encoder(tiny, shape):
+@pytest.mark.parametrize(
+    ("shape", "rounding"), [((8, 8), 1.0), ((5, 3), 1.5), ((1, 1), 1.0), ((1, 9), 0.0)]
+)
+def test_decoder_follows_the_encoder(tiny, shape, rounding):
     model = tiny.model
     torch.manual_seed(0)
     y = torch.randn(1, model.latent_channels, *shape)
@@ -39,7 +41,7 @@ def test_decoder_follows_the_encoder(tiny, shape):
         assert request.positions.max() < shape[0] * shape[1]
         return request.q
 
-    y_hat = drive(model.passes(shape, 50, y), encode)
+    y_hat = drive(model.passes(shape, 50, y, rounding=rounding), encode)
     assert sum(q.size for q in sent[1:]) == y.numel()
     queue = list(zip(sent, rows, strict=True))
 
@@ -91,6 +93,19 @@ def test_klt_start_is_a_linear_codec():
         weights[0, 3] = 1.0
         back = model._synthesise(model._analyse(x, weights), weights)
     assert torch.allclose(back, x, atol=1e-4)
+
+
+def test_thresholds_scale_from_plain_rounding_to_small_integers():
+    tables = normal_tables()
+    thresholds = torch.from_numpy(rounding_thresholds(tables.bits(), tables.half_widths, 0.6))
+    assert torch.equal(scale_thresholds(thresholds, 1.0), thresholds)  # the file stays the same
+    assert (scale_thresholds(thresholds, 0.0) == 0.5).all()
+    stronger = scale_thresholds(thresholds, 1.5)
+    assert (stronger >= thresholds).all() and stronger.max() <= 0.99
+    x = torch.rand(1000, generator=torch.Generator().manual_seed(2)) * 8 - 4
+    rows = torch.full((1000,), 30)
+    sums = [round_by_cost(x, rows, t).abs().sum() for t in (thresholds, stronger)]
+    assert 0 < sums[1] < sums[0]
 
 
 def test_rounding_thresholds_grow_with_the_extra_bits():

@@ -1,0 +1,323 @@
+"""The hier model: a pyramid that starts linear, codes exactly, and decodes from any prefix."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import imgcodec
+from imgcodec.codec.coding import decode_latents
+from imgcodec.codec.container import read_stream
+from imgcodec.codec.models.base import drive
+from imgcodec.codec.models.hier import HierConfig, HierModel
+from imgcodec.codec.models.registry import build_model
+from imgcodec.codec.models.weights import LoadedModel, find_model, load_model
+from imgcodec.codec.nets import rate
+from imgcodec.codec.nets.exact import ExactPointwise
+from imgcodec.codec.tiling import Tile, analyse_tile, synthesise, tile_grid
+from imgcodec.codec.training.checkpoint import read_weights
+from tests.codec.conftest import TINY_SIZES, make_tiny_weights, smooth_pictures
+
+SHAPES = [(4, 4), (1, 1), (3, 5), (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return make_tiny_weights("hier", tmp_path_factory.mktemp("hier"))
+
+
+@pytest.fixture(scope="module")
+def loaded(weights) -> LoadedModel:
+    return load_model(find_model(weights))
+
+
+@pytest.fixture(scope="module")
+def linear() -> HierModel:
+    """A model as it starts, before any training."""
+    torch.manual_seed(0)
+    model = HierModel(HierConfig(**TINY_SIZES["hier"] | {"latent_channels": (16, 24, 48)}))
+    patches = [
+        F.pixel_unshuffle(torch.from_numpy(picture).permute(2, 0, 1)[None] / 255.0 - 0.5, 64)
+        for picture in smooth_pictures(60)
+    ]
+    model.init_from_patches(torch.cat([p[0].flatten(1).T for p in patches]))
+    tables = model.default_tables()
+    return model.prepare(tables.bits(), tables.half_widths)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shifts", [(0, 0), (-90, 70)])
+def test_decoder_follows_the_encoder(loaded, shape, shifts):
+    model = loaded.model
+    torch.manual_seed(0)
+    y = torch.randn(1, model.latent_channels, *shape)
+    sent = []
+
+    def encode(request):
+        sent.append(request)
+        assert request.q.shape == request.indexes.shape == request.positions.shape
+        assert request.positions.min() >= 0
+        assert request.positions.max() < shape[0] * shape[1]
+        return request.q
+
+    y_hat = drive(model.passes(shape, 50, y, shifts), encode)
+    assert y_hat.shape == y.shape
+    assert sum(request.q.size for request in sent) == y.numel()
+    assert [request.segment for request in sent] == [0] * 4 + [1] * 4 + [2] * 4
+    assert [request.name for request in sent[3:6]] == ["l1.4", "l2.1", "l2.2"]
+    for k, share in enumerate(model.cfg.latent_channels):
+        found = np.concatenate([r.positions for r in sent if r.segment == k])
+        assert (np.bincount(found, minlength=shape[0] * shape[1]) == share << 2 * k).all()
+    queue = list(sent)
+
+    def decode(request):
+        expected = queue.pop(0)
+        assert request.q is None
+        np.testing.assert_array_equal(request.indexes, expected.indexes)
+        return expected.q
+
+    assert torch.equal(drive(model.passes(shape, 50, shifts=shifts), decode), y_hat)
+
+
+@torch.no_grad()
+def test_more_bits_for_a_coarse_level_on_request(linear):
+    x = torch.from_numpy(smooth_pictures(1)[0]).permute(2, 0, 1)[None] / 255.0
+    y = linear.analysis(x, 50)
+    tables = linear.default_tables()
+    costs = []
+    for shift in (-64, 0, 64):
+        bits = [0.0, 0.0, 0.0]
+
+        def count(request, bits=bits):
+            bits[request.segment] += float(tables.code_lengths(request.q, request.indexes).sum())
+            return request.q
+
+        drive(linear.passes((2, 2), 50, y, (shift, 0)), count)
+        costs.append(bits)
+    assert costs[0][0] < costs[1][0] < costs[2][0]
+
+
+@torch.no_grad()
+def test_prefixes_are_pictures_that_improve(linear):
+    picture = smooth_pictures(3)[2]
+    x = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255.0
+    y = linear.analysis(x, 90)
+    errors = []
+    for num_passes in (0, 2, 4, 6, 8, 10, 12):
+        left = iter(range(num_passes))
+        passes = linear.passes((2, 2), 90, y)
+        y_hat = drive(
+            passes, lambda request, left=left: None if next(left, None) is None else request.q
+        )
+        errors.append(float((linear.synthesis(y_hat, 90) - x).square().mean()))
+    assert (np.diff(errors[::2]) < 0).all()  # level by level
+    assert errors[2] < 0.25 * errors[0]
+    assert errors[-1] < 0.01 * errors[0]
+
+
+@torch.no_grad()
+def test_prediction_of_the_linear_start_is_a_projection(linear):
+    latents = torch.randn(1, 48, 4, 4)
+    step = linear.klt_steps[1]
+    predicted = step.up(step.down(latents))
+    assert not torch.allclose(predicted, latents, atol=1e-2)
+    assert torch.allclose(step.up(step.down(predicted)), predicted, atol=1e-4)
+    mean = step.up(step.down(torch.zeros_like(latents)))
+    inner = (predicted - mean).flatten() @ (latents - predicted).flatten()
+    assert abs(float(inner)) < 1e-3 * float(latents.square().sum())
+
+
+@torch.no_grad()
+def test_exact_rows_agree_with_the_training_twin(loaded):
+    context = loaded.model.row_context
+    torch.manual_seed(1)
+    axis = loaded.model.axis
+    weights = [axis.weights(position) for position in (200, 230)]
+    q = torch.randint(-90, 91, (8, 3, 2)).double()
+    exact, twin = context.start_exact(weights[0], (3, 2)), context.start(weights[0][None], (3, 2))
+    assert torch.allclose(twin[0], exact, atol=0.05)
+    both = torch.cat(weights)
+    found = context.stages[0].exact(q, exact, both)
+    assert found.shape == (16, 6, 4)
+    assert torch.equal(found * 256, torch.round(found * 256))
+    assert torch.allclose(context.stages[0](q[None], twin, both[None])[0], found, atol=0.05)
+
+
+@torch.no_grad()
+def test_exact_stage_gives_the_same_in_any_order_of_summation(loaded):
+    stage = copy.deepcopy(loaded.model.row_context.stages[1])
+    torch.manual_seed(2)
+    q = torch.randint(-90, 91, (12, 4, 6)).double()
+    features = torch.rand(16, 4, 6).double().mul(256).floor() / 256
+    weights = torch.cat([loaded.model.axis.weights(p) for p in (100, 130)])
+    before = stage.exact(q, features, weights)
+    for layer in (stage.decoded, stage.carried, stage.up):
+        order = torch.randperm(layer.weight.shape[1])
+        original = copy.deepcopy(layer)
+        original.weight.data = original.weight[:, order]
+        layer.exact = lambda x, original=original, order=order: original.exact(x[order])
+    assert torch.equal(stage.exact(q, features, weights), before)
+
+
+@pytest.fixture(scope="module")
+def streams(loaded) -> list[bytes]:
+    noise = np.random.default_rng(1).normal(0, 30, (150, 200, 3))
+    pixels = (smooth_pictures(2, side=200)[1][:150] + noise).clip(0, 255).astype(np.uint8)
+    path = loaded.info.path
+    return [imgcodec.encode(pixels, model=path, quality=quality) for quality in (5, 60, 100)]
+
+
+@torch.inference_mode()
+def _integers(loaded: LoadedModel, data: bytes) -> list[np.ndarray]:
+    found: list[np.ndarray] = []
+    decode_latents(loaded, read_stream(data), observe=lambda tile, request, q: found.append(q))
+    return found
+
+
+def _assert_same(loaded: LoadedModel, other: LoadedModel, streams: list[bytes]) -> None:
+    for data in streams:
+        expected = _integers(loaded, data)
+        assert len(expected) == 12
+        assert all(np.abs(q).max() > 0 for q in expected[::4])
+        for a, b in zip(_integers(other, data), expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_integers_survive_noise_on_everything_float(loaded, streams):
+    model = copy.deepcopy(loaded.model)
+    calls = []
+
+    def add_noise(module, inputs, output):
+        calls.append(module)
+        return output + 1e-3 * torch.randn_like(output)
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(add_noise)
+    _assert_same(loaded, replace(loaded, model=model), streams)
+    assert calls
+
+
+def test_integers_survive_permuted_channels_of_exact_layers(loaded, streams):
+    model = copy.deepcopy(loaded.model)
+    calls = []
+    for module in model.modules():
+        if isinstance(module, ExactPointwise):
+            order = torch.randperm(module.weight.shape[1])
+            original = copy.deepcopy(module)
+            original.weight.data = original.weight[:, order]
+
+            def exact(x, original=original, order=order):
+                calls.append(original)
+                return original.exact(x[order])
+
+            object.__setattr__(module, "exact", exact)
+    _assert_same(loaded, replace(loaded, model=model), streams)
+    assert calls
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_integers_survive_other_libraries_and_threads(loaded, streams, threads):
+    before = torch.get_num_threads()
+    expected = [_integers(loaded, data) for data in streams]
+    torch.set_num_threads(threads)
+    try:
+        with torch.backends.mkldnn.flags(enabled=False):
+            found = [_integers(loaded, data) for data in streams]
+    finally:
+        torch.set_num_threads(before)
+    for a, b in zip(found, expected, strict=True):
+        for left, right in zip(a, b, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+@torch.inference_mode()
+def test_transforms_of_tiles_equal_those_of_the_whole(loaded):
+    model = loaded.model
+    picture = smooth_pictures(1, side=560)[0][:, :430]
+    whole = analyse_tile(model, picture, Tile(0, 0, 576, 448), 60)
+    for tile in tile_grid(560, 430, 256, 64):
+        part = analyse_tile(model, picture, tile, 60)
+        top, left = tile.top // 64, tile.left // 64
+        same = whole[:, :, top : top + part.shape[2], left : left + part.shape[3]]
+        assert torch.allclose(part, same, atol=1e-3)
+    everything = Tile(0, 0, 560, 430)
+    ((_, expected),) = synthesise(model, whole, 60, everything, 560, 430, 1024)
+    for tile, part in synthesise(model, whole, 60, everything, 560, 430, 256):
+        rows, columns = part.shape[:2]
+        same = expected[tile.top : tile.top + rows, tile.left : tile.left + columns]
+        assert np.abs(part.astype(int) - same).max() <= 1
+
+
+def test_training_step_reaches_every_parameter():
+    torch.manual_seed(0)
+    model = build_model("hier", TINY_SIZES["hier"])
+    with torch.no_grad():  # not at the zeros where networks start
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+        for own in model.levels:
+            own.log_gain.fill_(3.0)
+    x = torch.rand(4, 3, 128, 64)
+    level = torch.tensor([0.0, 2.0, 4.5, 7.0])
+    for _ in range(8):  # one preview keeps one level, another two
+        output = model(x, level)
+        assert output.x_hat.shape == x.shape
+        assert output.bits.shape == (4,)
+        loss = output.bits.sum() / x.numel() + output.x_hat.square().mean() + output.auxiliary
+        loss.backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+
+
+def test_bits_of_training_are_those_of_coding(linear):
+    model = copy.deepcopy(linear)
+    model.cfg = replace(model.cfg, jitter=0.0)
+    for level in model.levels:
+        level.rows.float()
+        level.log_scale.data = level.log_scale.float()
+    model.row_context.float()
+    x = torch.from_numpy(smooth_pictures(1)[0]).permute(2, 0, 1)[None] / 255.0
+    tables, quality = linear.default_tables(), 50
+    bits = 0.0
+
+    def count(request):
+        nonlocal bits
+        bits += float(tables.code_lengths(request.q, request.indexes).sum())
+        return request.q
+
+    with torch.no_grad():
+        y_hat = drive(linear.passes((2, 2), quality, linear.analysis(x, quality)), count)
+        position = linear.axis.position(quality) / rate.LEVEL_STEPS
+        output = model(x, torch.tensor([position]))
+    assert torch.allclose(output.x_hat, linear.synthesis(y_hat, quality), atol=1e-3)
+    assert float(output.bits) == pytest.approx(bits, rel=0.03)
+
+
+def test_transforms_can_come_from_beta(tiny_weights, weights):
+    torch.manual_seed(0)
+    tensors = read_weights(tiny_weights)
+    crops = torch.stack([torch.from_numpy(p).permute(2, 0, 1) / 255.0 for p in smooth_pictures(20)])
+    model = build_model("hier", TINY_SIZES["hier"])
+    model.adopt(tensors, crops)
+    beta = load_model(find_model(tiny_weights)).model
+    tables = model.default_tables()
+    model.prepare(tables.bits(), tables.half_widths)
+    with torch.no_grad():
+        finest = model._unpack(model.analysis(crops[:1], 50))[-1]
+        assert torch.allclose(finest, beta.analysis(crops[:1], 50), atol=1e-4)
+        shown = model._synthesise(
+            [torch.zeros(1, 8, 2, 2), torch.zeros(1, 12, 4, 4), finest],
+            model.axis.weights(200).float()[None],
+        )
+        assert torch.allclose(
+            shown, beta._synthesise(finest, model.axis.weights(200).float()[None]), atol=1e-4
+        )
+    with pytest.raises(ValueError, match="without klt_analysis"):
+        model.adopt(read_weights(weights) | {"klt_analysis.weight": torch.zeros(3, 4)}, crops)

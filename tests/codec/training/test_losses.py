@@ -1,0 +1,45 @@
+"""The loss: hand-computed terms, and errors that repeat from block to block."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from imgcodec.codec.models.base import TrainOutput
+from imgcodec.codec.training.losses import Criterion, LossRecipe, periodic_error
+
+
+def _output(x_hat: torch.Tensor, bits: float, auxiliary: float = 0.0) -> TrainOutput:
+    return TrainOutput(x_hat, torch.full((len(x_hat),), bits), torch.tensor(auxiliary))
+
+
+def test_terms_add_up():
+    x = torch.full((2, 3, 32, 32), 0.5)
+    output = _output(x + 2 / 255, bits=512.0, auxiliary=0.25)
+    lambdas = torch.tensor([0.013, 0.013])
+    recipe = LossRecipe(rate=2.0, mse=3.0, l1=5.0)
+    loss, stats = Criterion(recipe, None, None)(x, output, lambdas, 0.0)
+    assert float(loss) == pytest.approx(2 * 0.5 + 0.013 * (3 * 4 + 5 * 2) + 0.25, rel=1e-4)
+    assert float(stats["bpp"]) == 0.5
+    assert 10 ** float(stats["log10_mse"]) == pytest.approx(4, rel=1e-4)
+
+
+def test_low_and_high_rates_are_weighed_alike():
+    x = torch.zeros(1, 3, 16, 16)
+    criterion = Criterion(LossRecipe(lambda_weight_power=0.5), None, None)
+    loss, _ = criterion(x, _output(x, bits=256.0), torch.tensor([0.052]), 0.0)
+    assert float(loss) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_a_pattern_of_blocks_counts_and_noise_hardly_does():
+    torch.manual_seed(0)
+    pattern = torch.randn(1, 3, 8, 8)
+    pattern = (pattern - pattern.mean(dim=(2, 3), keepdim=True)).repeat(1, 1, 24, 24)
+    assert float(periodic_error(pattern)) == pytest.approx(float(pattern.square().mean()), rel=1e-4)
+    noise = torch.randn(1, 3, 192, 192)
+    assert float(periodic_error(noise)) < 0.02
+    constant = torch.ones(1, 3, 192, 192)
+    assert float(periodic_error(constant)) < 1e-9
+    half = torch.zeros(1, 3, 192, 192)
+    half[..., :96] = pattern[..., :96]
+    assert float(periodic_error(half)) > 0.3 * float(periodic_error(pattern))
