@@ -61,7 +61,7 @@ DEVIATION_MIN = 0.1
 """Networks see latents divided by their deviations, those below half a mid-rate step by this."""
 ROUNDING_STRENGTH = 0.6
 """How far the encoder's rounding heeds the bits of the larger integer (0: plain rounding)."""
-JITTERED_SHARE = 0.5
+JITTERED_SHARE = 0.25
 ADOPTED = ("klt_analysis.", "klt_synthesis.", "g_a.", "g_s.")
 
 
@@ -73,7 +73,7 @@ class HierConfig:
         side_channels: the last of level 2, without a linear part; see `CoarserLatents`.
         preview_share: share of the crops of a batch that are also decoded from a prefix.
         preview_weight: weight of the squared error of these previews in grey levels.
-        jitter: half of the crops code the coarse levels at rates up to this many anchors off.
+        jitter: a quarter of the crops codes the coarse levels at rates up to this many anchors off.
     """
 
     latent_channels: tuple[int, int, int] = (48, 112, 320)
@@ -90,7 +90,7 @@ class HierConfig:
     lambda_min: float = 0.0009
     lambda_max: float = 0.18
     preview_share: float = 0.125
-    preview_weight: float = 0.0013
+    preview_weight: float = 0.0005
     jitter: float = 2.0
 
 

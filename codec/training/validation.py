@@ -90,10 +90,11 @@ def save_grid(pairs: list[tuple[np.ndarray, np.ndarray]], path: Path, columns: i
     """Write originals above their reconstructions as one PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = -(-len(pairs) // columns)
-    canvas = np.zeros((rows * 2 * SIDE_PX, columns * SIDE_PX, 3), np.uint8)
+    side = max(max(original.shape[:2]) for original, _ in pairs)
+    canvas = np.zeros((rows * 2 * side, columns * side, 3), np.uint8)
     for index, pair in enumerate(pairs):
-        top, left = index // columns * 2 * SIDE_PX, index % columns * SIDE_PX
+        top, left = index // columns * 2 * side, index % columns * side
         for offset, picture in enumerate(pair):
             height, width = picture.shape[:2]
-            canvas[top + offset * SIDE_PX :, left:][:height, :width] = picture
+            canvas[top + offset * side :, left:][:height, :width] = picture
     Image.fromarray(canvas).save(path)
