@@ -54,7 +54,7 @@ NUM_LEVELS = 3
 STRIDE = FINE_STRIDE << (NUM_LEVELS - 1)
 WINDOWS = (4, 8)
 """Sides of the attention windows at 1/64 and 1/32: 256 px both."""
-STEP_FACTORS = (4.0, 3.0, 1.0)
+STEP_FACTORS = (6.0, 4.0, 1.0)
 """Steps of the levels at the start: finer ones of coarse levels cost more than they save."""
 SIDE_GAIN = 2.0
 DEVIATION_MIN = 0.1
