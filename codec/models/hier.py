@@ -46,7 +46,7 @@ from imgcodec.codec.nets.blocks import anchor_weights
 from imgcodec.codec.nets.context import RowContext
 from imgcodec.codec.nets.klt import klt_of_patches
 from imgcodec.codec.nets.pyramid import CoarseFeatures, CoarserLatents, KltStep, MeanContext
-from imgcodec.codec.nets.rounding import rounding_thresholds
+from imgcodec.codec.nets.rounding import rounding_thresholds, scale_thresholds
 from imgcodec.codec.nets.transforms import Analysis, Synthesis
 
 FINE_STRIDE = 16
@@ -326,6 +326,7 @@ class HierModel(CodecModel):
         """
         position = self.axis.position(quality)
         device = self.thresholds.device
+        thresholds = scale_thresholds(self.thresholds, rounding)
         weights = [self.axis.weights(position + shift).to(device) for shift in (*shifts, 0)]
         float_weights = [w.float()[None] for w in weights]
         latents = None if y is None else self._unpack(y)
@@ -341,7 +342,7 @@ class HierModel(CodecModel):
             row_features = self._row_features(k, q, row_features, weights, size)
             target = None if latents is None else latents[k] - prediction
             delta, q = yield from level.passes(
-                k, target, features, row_features, weights[k], self.thresholds
+                k, target, features, row_features, weights[k], thresholds
             )
             hats.append(prediction + delta)
             is_filling = q is None
