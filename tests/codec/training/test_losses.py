@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from imgcodec.codec.models.base import TrainOutput
-from imgcodec.codec.training.losses import Criterion, LossRecipe, periodic_error
+from imgcodec.codec.training.losses import (
+    Criterion,
+    LossRecipe,
+    edge_error,
+    periodic_error,
+)
 
 
 def _output(x_hat: torch.Tensor, bits: float, auxiliary: float = 0.0) -> TrainOutput:
@@ -43,3 +48,11 @@ def test_a_pattern_of_blocks_counts_and_noise_hardly_does():
     half = torch.zeros(1, 3, 192, 192)
     half[..., :96] = pattern[..., :96]
     assert float(periodic_error(half)) > 0.3 * float(periodic_error(pattern))
+
+
+def test_steps_between_blocks_count_and_steps_inside_do_not():
+    error = torch.zeros(1, 3, 32, 32)
+    error[..., 16:] = 2.0  # one of three borders between columns
+    assert float(edge_error(error)) == pytest.approx(0.5 * 4.0 / 3)
+    assert float(edge_error(error.mT)) == pytest.approx(0.5 * 4.0 / 3)
+    assert float(edge_error(error.roll(4, dims=3))) == pytest.approx(0.0)
