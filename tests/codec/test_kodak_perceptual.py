@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from PIL import Image
 import imgcodec
 from imgcodec.codec.models.weights import find_model, load_model
 
-pytest.importorskip("lpips", reason="the heads of LPIPS come with the package lpips")
 DATA = os.environ.get("IMGCODEC_DATA")
-pytestmark = pytest.mark.skipif(not DATA, reason="IMGCODEC_DATA is not set")
+pytestmark = [
+    pytest.mark.skipif(not DATA, reason="IMGCODEC_DATA is not set"),
+    pytest.mark.skipif(not find_spec("lpips"), reason="LPIPS's heads come with the package lpips"),
+]
 NAMES = ("kodim07.png", "kodim14.png")
 
 

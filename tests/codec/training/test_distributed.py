@@ -10,7 +10,7 @@ import sys
 import yaml
 from PIL import Image
 
-from tests.codec.conftest import TINY, smooth_pictures
+from tests.codec.conftest import smooth_pictures, tiny_recipe_of
 
 
 def test_two_processes_train_one_model(tmp_path, root):
@@ -19,7 +19,7 @@ def test_two_processes_train_one_model(tmp_path, root):
     for number, picture in enumerate(smooth_pictures(20)):
         Image.fromarray(picture).save(data / f"{number:02}.png")
     recipe = tmp_path / "tiny.yaml"
-    recipe.write_text(yaml.safe_dump(TINY))
+    recipe.write_text(yaml.safe_dump(tiny_recipe_of("beta").to_dict()))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command = ["-m", "imgcodec", "train", recipe, "--data", data, "--out", tmp_path / "run"]
     settings = ["--set", "train.steps=50", "--set", "train.batch_size=1"]
