@@ -138,6 +138,11 @@ def decoder_path(model: Path, decoder: str) -> Path:
     return model.with_name(f"{model.stem}.{decoder}.safetensors")
 
 
+def model_of_decoder(decoder: Path) -> Path:
+    """Return where the weights file lies that a further decoder belongs to."""
+    return decoder.with_name(decoder.name.split(".")[0] + ".safetensors")
+
+
 def hash_of_tensors(arrays: Mapping[str, NDArray]) -> str:
     """Return the SHA-256 over names, types, shapes and little-endian bytes, in order of names."""
     digest = hashlib.sha256()

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from imgcodec.codec.models.weights import integers_to_float
+from imgcodec.codec.models.weights import integers_to_float, model_of_decoder
 from imgcodec.codec.training.adversarial import Adversary
 from imgcodec.codec.training.recipe import Recipe
 
@@ -102,9 +102,14 @@ def load_initial_weights(model: nn.Module, path: Path) -> None:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a safetensors file (averaged or shipped) as float32."""
+    """Return the tensors of a safetensors file (averaged or shipped) as float32.
+
+    Of a further decoder: the tensors of its model, beside it, with that decoder.
+    """
     with safe_open(path, "pt") as file:
-        return {name: integers_to_float(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        is_decoder = "decoder" in file.metadata()
+        tensors = {name: integers_to_float(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    return read_weights(model_of_decoder(path)) | tensors if is_decoder else tensors
 
 
 def family_of_weights(path: Path) -> str:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import imgcodec
 from imgcodec.codec.models.weights import find_model, load_model
+from imgcodec.codec.training.checkpoint import read_weights
 from imgcodec.codec.training.export import export_decoder
 from imgcodec.codec.training.loop import train
 from imgcodec.codec.training.losses import LossRecipe
@@ -62,6 +63,16 @@ def test_both_decoders_read_the_same_file(run):
     np.testing.assert_array_equal(plain, np.asarray(imgcodec.decode(data, model=weights)))
     with pytest.raises(imgcodec.UnknownModelError, match="no decoder 'sharp'; known: fidelity"):
         imgcodec.decode(data, model=weights, decoder="sharp")
+
+
+def test_training_goes_on_from_a_further_decoder(run):
+    weights, ema = run
+    target = weights.with_name(f"{weights.stem}.perceptual.safetensors")
+    export_decoder(ema, target, weights, provenance="synthetic waves")
+    start, trained = read_weights(target), read_weights(ema)
+    assert set(trained) <= set(start)
+    for name, tensor in trained.items():
+        torch.testing.assert_close(start[name], tensor, atol=2e-3, rtol=0)
 
 
 def test_a_decoder_of_other_weights_is_refused(run, tmp_path):
