@@ -23,6 +23,7 @@ Examples:
   imgcodec decode photo.cvb photo.webp
   imgcodec decode photo.cvb sharp.png --decoder perceptual
   imgcodec decode photo.cvb preview.png --scale 1/8
+  imgcodec decode download.cvb.part sofar.png --allow-truncated
   imgcodec decode photo.cvb part.png --crop 1200,800,512,512
   imgcodec decode -r out -o pictures -j 4 --skip-existing
   imgcodec decode photo.cvb - | display"""
@@ -65,6 +66,17 @@ class ScaleType(click.ParamType):
     metavar="K",
     type=click.IntRange(min=1),
     help="Decode the first K passes only: a preview.",
+)
+@click.option(
+    "--levels",
+    metavar="K",
+    type=click.IntRange(min=1),
+    help="Decode the first K levels only (hier has three).",
+)
+@click.option(
+    "--allow-truncated",
+    is_flag=True,
+    help="Of a file that is cut off, show what is there; its last bytes are not checked.",
 )
 @click.option(
     "--decoder",

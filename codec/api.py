@@ -201,6 +201,8 @@ def decode(
     model: str | os.PathLike | None = None,
     decoder: str = FIDELITY,
     max_passes: int | None = None,
+    levels: int | None = None,
+    allow_truncated: bool = False,
     crop: tuple[int, int, int, int] | None = None,
     scale: int = 1,
     max_pixels: int = MAX_PIXELS,
@@ -213,6 +215,10 @@ def decode(
         decoder: "fidelity", or another that the model has, such as "perceptual": any decoder
             reads any file of its model.
         max_passes: decode this many passes only and fill the rest with prior means: a preview.
+        levels: the same for levels, of which some families have several and all at least one.
+        allow_truncated: of a file that just ends early, make the best picture that its bytes allow:
+            passes that are not there in full are filled, tile by tile. The chunk in which the file
+            ends has no CRC that could vouch for it, all others are checked.
         crop: x, y, width, height of a part to decode, in pixels as stored (an orientation in the
             EXIF is not applied); only the tiles that it needs are decoded.
         scale: reduce by 2, 4, ..., 256, averaging squares of pixels from the corner of the crop;
@@ -223,20 +229,23 @@ def decode(
         A PIL image of mode L, LA, RGB or RGBA with ICC profile, EXIF and XMP in its `info`.
 
     Raises:
-        CorruptStreamError: the bytes are damaged or no `.cvb` stream.
+        CorruptStreamError: the bytes are damaged, no `.cvb` stream, or end too early: with
+            `allow_truncated`, before any pass, or before the alpha chunk that the header announces.
         UnknownModelError: the model that wrote it is not installed, or lacks the decoder.
         UnsupportedVersionError: written by a newer format version.
-        ValueError: the crop is not inside the picture, or no such scale.
+        ValueError: the crop is not inside the picture, no such scale, or a negative number.
     """
     if scale not in SCALES:
         raise ValueError(f"scale must be one of {', '.join(map(str, SCALES))}, not {scale!r}")
-    stream = read_stream(read_bytes(source), max_pixels=max_pixels)
+    if min(max_passes or 0, levels or 0) < 0:
+        raise ValueError("levels and max_passes must not be negative")
+    stream = read_stream(read_bytes(source), max_pixels=max_pixels, allow_truncated=allow_truncated)
     header = stream.header
     height, width = header.height, header.width
     shown = _rectangle(crop or (0, 0, width, height), height, width)
     loaded = load_model(find_model_of_stream(header.model_hash, model), decoder)
     region = region_of(loaded.model, shown, height, width)
-    y_hat = decode_latents(loaded, stream, max_passes, region=region)
+    y_hat = decode_latents(loaded, stream, max_passes, region=region, levels=levels)
     alpha = None if stream.alpha is None else decode_alpha(stream.alpha, height, width)
     size = (-(-shown.width // scale), -(-shown.height // scale))
     image = Image.new(mode_of(header.is_gray, alpha is not None), size)

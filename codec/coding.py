@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imgcodec.codec.container import Stream
-from imgcodec.codec.entropy.coder import PassDecoder, PassEncoder
+from imgcodec.codec.entropy.coder import PassDecoder, PassEncoder, PrefixDecoder
+from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.errors import CorruptStreamError
 from imgcodec.codec.models.base import Pass, drive
 from imgcodec.codec.models.weights import LoadedModel
@@ -38,12 +39,17 @@ def decode_latents(
     max_passes: int | None = None,
     observe: Observer | None = None,
     region: Tile | None = None,
+    levels: int | None = None,
 ) -> Tensor:
-    """Return y_hat (1, M, H / stride, W / stride) of all tiles, passes beyond `max_passes` filled.
+    """Return y_hat (1, M, H / stride, W / stride) of all tiles.
 
-    Passes of one name count as one. `observe` is called with every decoded pass. With a `region`,
-    in multiples of the stride, y_hat is that of the region, and only tiles that overlap it are
-    decoded.
+    Passes beyond `max_passes` (those of one name count as one), passes of segments from `levels`
+    on, and passes that a truncated stream does not settle are filled. `observe` is called with
+    every decoded pass. With a `region`, in multiples of the stride, y_hat is that of the region,
+    and only tiles that overlap it are decoded.
+
+    Raises:
+        CorruptStreamError: the data are invalid, or truncated before any pass of these tiles.
     """
     header, stride = stream.header, loaded.model.stride_px
     num_segments = loaded.model.num_segments(header.quality)
@@ -57,13 +63,30 @@ def decode_latents(
     y_hat = torch.zeros(
         1, loaded.model.latent_channels, region.height // stride, region.width // stride
     )
-    for tile, *payloads in zip(grid, *stream.segments, strict=True):
+    num_passes = 0
+    for number, tile in enumerate(grid):
         rows, tile_rows = _overlap(region.top, region.height, tile.top, tile.height, stride)
         columns, tile_columns = _overlap(region.left, region.width, tile.left, tile.width, stride)
         if rows and columns:
-            part = _decode_tile(loaded, tile, payloads, header.quality, max_passes, observe)
+            decoders = _decoders(loaded.tables, stream, number)[:levels]
+            part, decoded = _decode_tile(
+                loaded, tile, decoders, header.quality, max_passes, observe
+            )
+            num_passes += decoded
+            if not num_passes and not stream.is_complete:  # later tiles have no more
+                raise CorruptStreamError("the stream is cut short: it ends before the first pass")
             y_hat[:, :, rows, columns] = part[:, :, tile_rows, tile_columns]
     return y_hat
+
+
+def _decoders(tables: Tables, stream: Stream, number: int) -> list[PassDecoder | PrefixDecoder]:
+    """Return a decoder for each segment of a tile that is there, the last perhaps in part."""
+    there = [tiles[number] for tiles in stream.segments if number < len(tiles)]
+    decoders: list[PassDecoder | PrefixDecoder] = [PassDecoder(tables, data) for data in there]
+    cut_tile = sum(map(len, stream.segments)) % stream.header.num_tiles
+    if stream.cut is not None and number == cut_tile:
+        decoders.append(PrefixDecoder(tables, stream.cut.payload, stream.cut.missing_bytes))
+    return decoders
 
 
 def _overlap(
@@ -105,21 +128,31 @@ def encode_tile(
 def _decode_tile(
     loaded: LoadedModel,
     tile: Tile,
-    payloads: list[bytes],
+    decoders: list[PassDecoder | PrefixDecoder],
     quality: int,
     max_passes: int | None,
     observe: Observer | None,
-) -> Tensor:
-    """Return y_hat (1, M, h, w) of one tile."""
-    decoders = [PassDecoder(loaded.tables, payload) for payload in payloads]
+) -> tuple[Tensor, int]:
+    """Return y_hat (1, M, h, w) of one tile, and how many passes were decoded for it."""
     names: list[str] = []
+    num_passes, is_whole = 0, True
 
-    def respond(request: Pass) -> NDArray[np.int32] | None:
+    def decode(request: Pass) -> NDArray[np.int32] | None:
+        if request.segment >= len(decoders):
+            return None
         if request.name not in names:
             if len(names) == max_passes:
                 return None
             names.append(request.name)
-        q = decoders[request.segment].decode(request.indexes)
+        return decoders[request.segment].decode(request.indexes)
+
+    def respond(request: Pass) -> NDArray[np.int32] | None:
+        nonlocal num_passes, is_whole
+        q = decode(request)
+        if q is None:
+            is_whole = False
+            return None
+        num_passes += 1
         if observe is not None:
             observe(tile, request, q)
         return q
@@ -127,7 +160,7 @@ def _decode_tile(
     stride = loaded.model.stride_px
     shape = (tile.height // stride, tile.width // stride)
     y_hat = drive(loaded.model.passes(shape, quality), respond)
-    if max_passes is None:
+    if is_whole:
         for decoder in decoders:
             decoder.finish()
-    return y_hat
+    return y_hat, num_passes

@@ -32,7 +32,9 @@ _MIN_CHUNK_BYTES = 1 + 1 + _CRC_BYTES
 
 
 class _EndOfData(CorruptStreamError):
-    """The bytes end before the stream does."""
+    """The bytes end before the stream does, maybe within a data chunk."""
+
+    cut: CutChunk | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,20 @@ class Header:
 
 
 @dataclass(frozen=True)
+class CutChunk:
+    """The data chunk in which a file ends; its CRC is not there, so nothing vouches for it.
+
+    Attributes:
+        payload: Its payload as far as it goes.
+        missing_bytes: Bytes of the payload that are not there, as its length field tells; 0
+            where the cut is in the CRC.
+    """
+
+    payload: bytes
+    missing_bytes: int
+
+
+@dataclass(frozen=True)
 class Stream:
     """A parsed `.cvb` file.
 
@@ -91,12 +107,21 @@ class Stream:
             may lack its last tiles.
         alpha: Payload of the alpha chunk, None when the picture is opaque.
         metadata: "icc", "exif" and "xmp" payloads, those that exist.
+        cut: The data chunk after those of `segments` where the file ends within its payload or
+            CRC; only with `allow_truncated`.
     """
 
     header: Header
     segments: list[list[bytes]]
     alpha: bytes | None = None
     metadata: dict[str, bytes] = field(default_factory=dict)
+    cut: CutChunk | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every segment of every tile is there."""
+        num_data = self.header.num_tiles * self.header.num_segments
+        return sum(map(len, self.segments)) == num_data
 
 
 def write_stream(stream: Stream) -> bytes:
@@ -144,10 +169,13 @@ def read_stream(
     Args:
         data: The whole file.
         max_pixels: Refuse pictures with more pixels.
-        allow_truncated: Where the file just ends early, return what is whole instead of raising.
+        allow_truncated: Where the file just ends early, return the chunks that are whole, whose
+            CRCs are checked, and the beginning of the next one as `Stream.cut`, which no CRC can
+            check: a damaged length that points beyond the end of the file looks like a cut.
 
     Raises:
-        CorruptStreamError: Damaged, cut short, self-contradictory or larger than `max_pixels`.
+        CorruptStreamError: Damaged, cut short, self-contradictory or larger than `max_pixels`;
+            with `allow_truncated` also where the header or the alpha chunk is not whole.
         UnsupportedVersionError: Another format version, or a critical chunk of unknown type.
     """
     cursor = _Cursor(data)
@@ -161,6 +189,7 @@ def read_stream(
     if not allow_truncated and num_data * _MIN_CHUNK_BYTES > cursor.remaining:
         raise _EndOfData(f"{cursor.remaining} bytes cannot hold {num_data} tile streams")
     payloads: list[bytes] = []
+    cut: CutChunk | None = None
     alpha: bytes | None = None
     metadata: dict[str, bytes] = {}
     try:
@@ -178,15 +207,16 @@ def read_stream(
                 if name in metadata or alpha is not None or payloads:
                     raise CorruptStreamError(f"an {name} chunk is out of place")
                 metadata[name] = payload
-    except _EndOfData:
-        if not allow_truncated:
+    except _EndOfData as end:
+        if not allow_truncated or (header.has_alpha and alpha is None):
             raise
+        cut = end.cut
     else:
         if cursor.remaining:
             raise CorruptStreamError(f"{cursor.remaining} bytes follow the end of the stream")
     step = header.num_tiles
     segments = [payloads[start : start + step] for start in range(0, len(payloads), step)]
-    return Stream(header, segments, alpha, metadata)
+    return Stream(header, segments, alpha, metadata, cut)
 
 
 def parse_metadata_names(text: str) -> set[str]:
@@ -349,8 +379,14 @@ def _parse_chunks(cursor: _Cursor, num_data: int) -> Iterator[tuple[bytes, bytes
             raise CorruptStreamError(f"no chunk starts at offset {start}")
         num_bytes = cursor.take_varint()
         head = cursor.data[start : cursor.position]
-        payload = cursor.take(num_bytes)
-        if cursor.take(_CRC_BYTES) != crcs.next(head, payload):
+        try:
+            payload, crc = cursor.take(num_bytes), cursor.take(_CRC_BYTES)
+        except _EndOfData as end:
+            if letter == _DATA:
+                there = cursor.data[start + len(head) :][:num_bytes]
+                end.cut = CutChunk(there, num_bytes - len(there))
+            raise
+        if crc != crcs.next(head, payload):
             raise CorruptStreamError(f"the chunk at offset {start} is damaged: wrong CRC")
         if letter.isupper() and letter not in (_ALPHA, _DATA):
             raise UnsupportedVersionError(f"unknown critical chunk {letter.decode()!r}")

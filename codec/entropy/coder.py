@@ -222,6 +222,42 @@ class PassDecoder:
         return np.where(negative, -magnitudes, magnitudes)
 
 
+class PrefixDecoder:
+    """Decodes those passes of a stream that its first bytes settle.
+
+    The whole stream lies between its beginning followed by zeros and its beginning followed by
+    ones, and between two numbers that decode to the same integers every number does. So a pass
+    is settled if, and only if, both ends of the range decode to the same.
+    """
+
+    def __init__(self, tables: Tables, data: bytes, missing_bytes: int) -> None:
+        """Start decoding.
+
+        Args:
+            tables: as for `PassDecoder`.
+            data: Beginning of the stream.
+            missing_bytes: How many bytes of it follow that are not there.
+        """
+        # While both ends decode alike they differ by less than the range, which is refilled when
+        # it falls below 2**32: no more than 8 bytes beyond the beginning are ever looked at.
+        ends = (data, data + b"\xff" * min(missing_bytes, 8))
+        self._decoders = [PassDecoder(tables, end.rstrip(b"\0")) for end in ends]
+
+    def decode(self, indexes: NDArray) -> NDArray[np.int32] | None:
+        """Decode a pass as `PassDecoder.decode`; None where it hangs on missing bytes.
+
+        After None the decoder is of no further use.
+        """
+        try:
+            first, last = (decoder.decode(indexes) for decoder in self._decoders)
+        except CorruptStreamError:
+            return None
+        return first if np.array_equal(first, last) else None
+
+    def finish(self) -> None:
+        """Accept whatever follows: the end of the stream is not there to be checked."""
+
+
 def _grouped(tables: Tables, indexes: NDArray) -> tuple[NDArray[np.intp], Iterator[_Group]]:
     """Return the stable order that sorts `indexes`, and the groups of equal row within it."""
     indexes = np.asarray(indexes)

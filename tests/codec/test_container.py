@@ -174,20 +174,27 @@ def test_every_truncation_raises_corrupt(stream):
 
 def test_every_truncation_is_a_prefix_when_allowed():
     data = write_stream(RICH)
-    header_bytes = chunk_sizes(RICH)[0][1]
     all_payloads = [payload for tiles in RICH.segments for payload in tiles]
+    alpha_end = sum(size for _, size in chunk_sizes(RICH)[:5])
+    assert chunk_sizes(RICH)[4][0] == "alpha"
     seen = set()
-    for end in range(header_bytes, len(data)):
+    for end in range(alpha_end, len(data)):
         stream = read_stream(data[:end], allow_truncated=True)
         payloads = [payload for tiles in stream.segments for payload in tiles]
         assert payloads == all_payloads[: len(payloads)]
         assert all(len(tiles) == RICH.header.num_tiles for tiles in stream.segments[:-1])
-        assert stream.metadata.items() <= RICH.metadata.items()
-        if payloads:  # metadata and alpha come first
-            assert (stream.metadata, stream.alpha) == (RICH.metadata, RICH.alpha)
-        seen.add(len(payloads))
-    assert seen == set(range(len(all_payloads)))
-    for end in range(header_bytes):
+        assert (stream.metadata, stream.alpha) == (RICH.metadata, RICH.alpha)
+        assert not stream.is_complete
+        if stream.cut is not None:
+            payload = all_payloads[len(payloads)]
+            assert payload.startswith(stream.cut.payload)
+            assert len(stream.cut.payload) + stream.cut.missing_bytes == len(payload)
+        seen.add((len(payloads), stream.cut is not None and stream.cut.missing_bytes))
+    for number, payload in enumerate(all_payloads):
+        cuts = {missing for count, missing in seen if count == number}
+        assert cuts == {False, *range(len(payload) + 1)}
+    assert read_stream(data).is_complete
+    for end in range(alpha_end):  # without its alpha the picture is another
         with pytest.raises(CorruptStreamError):
             read_stream(data[:end], allow_truncated=True)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgcodec.codec.entropy.coder import PassDecoder, PassEncoder
+from imgcodec.codec.entropy.coder import PassDecoder, PassEncoder, PrefixDecoder
 from imgcodec.codec.entropy.tables import MAX_MAGNITUDE, TOTAL, Tables
 from imgcodec.codec.errors import CorruptStreamError
 
@@ -280,6 +280,53 @@ def test_superfluous_bytes_are_corrupt():
         decoder.decode(indexes)
         with pytest.raises(CorruptStreamError, match="longer"):
             decoder.finish()
+
+
+def test_a_prefix_settles_exactly_the_passes_that_no_continuation_changes():
+    """At every cut: what is decoded is true, and what is not has a continuation that differs."""
+    rng = np.random.default_rng(10)
+    counts = []
+    for _ in range(60):
+        coded = [random_pass(rng, rng.integers(0, 25), rng.choice([0.3, 1, 5])) for _ in range(5)]
+        data = encode(TABLES, *coded)
+        for cut in range(len(data) + 1):
+            missing = len(data) - cut
+            decoder = PrefixDecoder(TABLES, data[:cut], missing)
+            count = 0
+            for q, indexes in coded:
+                found = decoder.decode(indexes)
+                if found is None:
+                    break
+                np.testing.assert_array_equal(found, q)
+                count += 1
+            counts.append(count)
+            assert missing or count == len(coded)
+            if count < len(coded):
+                ends = (data[:cut] + fill * missing for fill in (b"\0", b"\xff"))
+                assert len({_passes(end, coded[: count + 1]) for end in ends}) == 2
+            for _ in range(5):  # none of the continuations changes what is settled
+                end = data[:cut] + rng.bytes(missing)
+                assert _passes(end, coded[:count]) == _passes(data, coded[:count])
+    assert set(counts) == set(range(6))
+
+
+def _passes(data, coded):
+    """Return what the decoder of the specification makes of some bytes, None where invalid."""
+    decoder = SpecDecoder(data)
+    try:
+        return str([decoder.decode_pass(TABLES, indexes.tolist()) for _, indexes in coded])
+    except AssertionError:
+        return None
+
+
+def test_a_prefix_looks_at_no_more_than_eight_missing_bytes():
+    rng = np.random.default_rng(11)
+    q, indexes = random_pass(rng, 50)
+    data = encode(TABLES, (q, indexes))
+    for cut in range(len(data)):
+        decoder = PrefixDecoder(TABLES, data[:cut], 1 << 40)  # a length that someone made up
+        found = decoder.decode(indexes)
+        assert found is None or np.array_equal(found, q)
 
 
 def test_empty_data_for_many_symbols_end_quickly():

@@ -1,0 +1,159 @@
+"""Files that are cut off: the best picture that their bytes allow, or a clear error."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import imgcodec
+from imgcodec.codec.coding import decode_latents
+from imgcodec.codec.container import chunk_sizes, read_stream, write_stream
+from imgcodec.codec.models.weights import find_model, load_model
+from tests.codec.conftest import smooth_pictures
+
+QUALITY = 70
+Found = tuple[tuple[int, int], str, bytes]  # corner of the tile, name of the pass, integers
+
+
+def _encode(pixels, weights, **options) -> bytes:
+    return imgcodec.encode(pixels, model=weights, quality=QUALITY, **options)
+
+
+def _ends(data: bytes) -> list[int]:
+    """Return where the segments of a file end."""
+    ends, position = {}, 0
+    for name, size in chunk_sizes(read_stream(data)):
+        position += size
+        if name.startswith("segment"):
+            ends[name.split()[1]] = position
+    return list(ends.values())
+
+
+@torch.inference_mode()
+def _passes(loaded, data: bytes) -> list[Found]:
+    """Return every pass that is decoded, in order."""
+    found: list[Found] = []
+
+    def observe(tile, request, q):
+        found.append(((tile.top, tile.left), request.name, q.tobytes()))
+
+    decode_latents(loaded, read_stream(data, allow_truncated=True), observe=observe)
+    return found
+
+
+def test_a_file_cut_at_any_byte_is_a_picture_or_an_error(family_weights):
+    pixels = np.dstack([smooth_pictures(1)[0][:40, :48], np.full((40, 48), 9, np.uint8)])
+    data = _encode(pixels, family_weights)
+    loaded = load_model(find_model(family_weights))
+    whole = _passes(loaded, data)
+    first_level = _ends(data)[0]
+    counts = []
+    for end in range(len(data)):
+        with pytest.raises(imgcodec.CorruptStreamError):
+            imgcodec.decode(data[:end], model=family_weights)
+        try:
+            back = imgcodec.decode(data[:end], model=family_weights, allow_truncated=True)
+        except imgcodec.CorruptStreamError:
+            assert not counts, "more bytes show no less"
+            continue
+        assert (back.size, back.mode) == ((48, 40), "RGBA")
+        assert (np.asarray(back)[..., 3] == 9).all()
+        passes = _passes(loaded, data[:end])
+        assert passes == whole[: len(passes)]
+        counts.append(len(passes))
+    assert len(counts) >= len(data) - first_level
+    assert counts == sorted(counts)
+    # All but the CRC of the last chunk are there.
+    assert counts[-1] == len(whole)
+
+
+def test_a_prefix_of_whole_levels_is_the_picture_of_these_levels(family_weights):
+    pixels = smooth_pictures(1)[0][:70, :90]
+    data = _encode(pixels, family_weights)
+    pictures = []
+    for number, end in enumerate(_ends(data), 1):
+        first = imgcodec.decode(data, model=family_weights, levels=number)
+        cut = imgcodec.decode(data[:end], model=family_weights, allow_truncated=True)
+        assert first.tobytes() == cut.tobytes()
+        pictures.append(cut.tobytes())
+    assert len(set(pictures)) == len(pictures)
+    whole = imgcodec.decode(data, model=family_weights).tobytes()
+    assert pictures[-1] == whole
+    assert imgcodec.decode(data, model=family_weights, levels=99).tobytes() == whole
+    with pytest.raises(ValueError, match="negative"):
+        imgcodec.decode(data, model=family_weights, levels=-1)
+
+
+def test_tiles_show_what_they_have(family_weights):
+    pixels = np.tile(smooth_pictures(1)[0], (3, 4, 1))[:300, :400]
+    data = _encode(pixels, family_weights, tile_px=256)
+    loaded = load_model(find_model(family_weights))
+    assert read_stream(data).header.num_tiles == 4
+    of_tile = _by_tile(_passes(loaded, data))
+    ends = _ends(data)
+    rng = np.random.default_rng(0)
+    for end in sorted(rng.integers(ends[0] // 2, len(data), 6)):
+        found = _by_tile(_passes(loaded, data[:end]))
+        for tile, items in found.items():
+            assert items == of_tile[tile][: len(items)]
+        lengths = [len(found.get(tile, [])) for tile in of_tile]
+        assert lengths == sorted(lengths, reverse=True)
+        assert len(found) == 4 or end < ends[0]
+        back = imgcodec.decode(data[:end], model=family_weights, allow_truncated=True)
+        assert back.size == (400, 300)
+
+
+def _by_tile(passes: list[Found]) -> dict[tuple[int, int], list]:
+    found: dict[tuple[int, int], list] = {}
+    for tile, *rest in passes:
+        found.setdefault(tile, []).append(rest)
+    return found
+
+
+def test_a_part_without_any_data_is_an_error(family_weights):
+    pixels = np.tile(smooth_pictures(1)[0], (1, 5, 1))[:40, :600]
+    data = _encode(pixels, family_weights, tile_px=256)
+    first_tile = sum(size for _, size in chunk_sizes(read_stream(data))[:2])
+    options = {"model": family_weights, "allow_truncated": True}
+    assert imgcodec.decode(data[:first_tile], **options).size == (600, 40)
+    with pytest.raises(imgcodec.CorruptStreamError, match="before the first pass"):
+        imgcodec.decode(data[:first_tile], crop=(580, 0, 9, 9), **options)
+
+
+def test_damage_is_an_error_with_and_without_the_flag(family_weights):
+    data = _encode(smooth_pictures(1)[0][:40, :48], family_weights)
+    damaged = bytearray(data)
+    damaged[-5] ^= 1
+    for bad in (bytes(damaged), data + b"x", data[:-4] + b"\0\0\0\0", data[:-1], b"CVB"):
+        with pytest.raises(imgcodec.CorruptStreamError):
+            imgcodec.decode(bad, model=family_weights)
+    for bad in (bytes(damaged), data + b"x", data[:-4] + b"\0\0\0\0", data[:17], b"CVB", b""):
+        with pytest.raises(imgcodec.CorruptStreamError):
+            imgcodec.decode(bad, model=family_weights, allow_truncated=True)
+
+
+def test_a_damaged_end_of_a_cut_file_is_a_picture_or_an_error(family_weights):
+    """No CRC vouches for the last chunk of a cut file: anything may be in it."""
+    data = _encode(smooth_pictures(1)[0][:40, :48], family_weights)
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        cut = bytearray(data[: rng.integers(17, len(data))])
+        for _ in range(rng.integers(1, 4)):
+            cut[rng.integers(len(cut))] = rng.integers(256)
+        try:
+            back = imgcodec.decode(bytes(cut), model=family_weights, allow_truncated=True)
+        except (imgcodec.CorruptStreamError, imgcodec.UnsupportedVersionError):
+            continue
+        assert back.size == (48, 40)
+
+
+def test_a_promise_of_many_tiles_without_data_is_refused(family_weights):
+    stream = read_stream(_encode(smooth_pictures(1)[0][:40, :48], family_weights))
+    header = dataclasses.replace(stream.header, height=2**14, width=2**14, tile_px=256)
+    empty = [[b""] * header.num_tiles] * header.num_segments
+    data = write_stream(dataclasses.replace(stream, header=header, segments=empty))[:21]
+    with pytest.raises(imgcodec.CorruptStreamError):
+        imgcodec.decode(data, model=family_weights, allow_truncated=True)
