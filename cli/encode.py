@@ -10,6 +10,7 @@ import click
 
 from imgcodec.cli.batch import BatchOptions, Work, batch_options, find_items, run_batch
 from imgcodec.cli.console import Console, console_options
+from imgcodec.cli.errors import EXIT_USAGE, Failure
 from imgcodec.cli.files import DASH, choose_output, input_and_output, read_source, write_bytes
 from imgcodec.cli.goals import Goal, goal_options, target_of
 
@@ -21,6 +22,7 @@ Examples:
   imgcodec encode photo.png small.cvb -q 30
   imgcodec encode photo.png --target-bytes 40k
   imgcodec encode photo.png --target-psnr 34 --metadata icc
+  imgcodec encode photo.png -m hier --level-bits auto
   imgcodec encode a.png b.jpg 'more/*.tif' -o out
   imgcodec encode -r photos -o out -j 4 --skip-existing --json > log.jsonl
   convert scan.tif png:- | imgcodec encode - scan.cvb"""
@@ -36,6 +38,16 @@ def _check_metadata(ctx: click.Context, param: click.Parameter, value: str) -> s
     return value
 
 
+def _check_level_bits(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    from imgcodec.codec.allocation import parse_level_bits
+
+    try:
+        parse_level_bits(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
 @click.command("encode", epilog=EXAMPLES)
 @click.argument("arguments", metavar="IN [OUT] | IN... -o DIR", nargs=-1, required=True)
 @goal_options
@@ -45,6 +57,12 @@ def _check_metadata(ctx: click.Context, param: click.Parameter, value: str) -> s
     default="beta",
     show_default=True,
     help="A family, a model id of `imgcodec models`, or a .safetensors file.",
+)
+@click.option(
+    "--level-bits",
+    metavar="equal|preview|fine|auto|B1,B2",
+    callback=_check_level_bits,
+    help="Bits per sample more (or fewer) for each coarse level of a model with levels.",
 )
 @click.option(
     "--metadata",
@@ -114,13 +132,18 @@ def encode_file(
     if max_pixels is not None:
         options["max_pixels"] = max_pixels
     extra: dict[str, Any] = {}
-    if goal is None:
-        data = api.encode(read_source(source), **options)
-    else:
-        del options["quality"]
-        found = api.encode_to_target(read_source(source), target_of(goal), **options)
-        data = found.data
-        extra["target"] = {"name": goal[0], "value": goal[1], "reached": found.value}
+    try:
+        if goal is None:
+            data = api.encode(read_source(source), **options)
+        else:
+            del options["quality"]
+            found = api.encode_to_target(read_source(source), target_of(goal), **options)
+            data = found.data
+            extra["target"] = {"name": goal[0], "value": goal[1], "reached": found.value}
+    except ValueError as error:
+        if options["level_bits"] is None:
+            raise
+        raise Failure(str(error), EXIT_USAGE) from error  # the model has no such levels
     write_bytes(target, data)
     header = read_header(data)
     return {

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from imgcodec.codec.allocation import LevelBits, allocation_of
 from imgcodec.codec.alpha import decode_alpha, encode_alpha
 from imgcodec.codec.coding import Source, decode_latents, encode_tile, read_bytes
 from imgcodec.codec.container import (
@@ -69,6 +70,7 @@ def encode(
     target_bytes: float | None = None,
     target_bpp: float | None = None,
     target_psnr: float | None = None,
+    level_bits: LevelBits = None,
     metadata: str = "all",
     strict: bool = False,
     frame: int | None = None,
@@ -85,6 +87,10 @@ def encode(
         target_bytes: search for the best file within this size instead. The whole file counts.
         target_bpp: the same in bits per pixel.
         target_psnr: search for the smallest file with at least this PSNR of RGB in dB.
+        level_bits: how bits go to the levels of models that have several: "equal" (all at the rate
+            of the quality, the default), "preview" (more for the coarse levels), "fine" (fewer),
+            "auto" (what is best for each tile, found by trying), or for each level but the finest
+            the bits per sample by which it is coded finer (or, negative, coarser) than equal.
         metadata: what to store: "all", "none", or names separated by commas ("icc,exif,xmp").
         strict: refuse pictures of more than 8 bits a sample instead of reducing them.
         frame: which frame of a file with several, from 0; None refuses such files.
@@ -95,7 +101,8 @@ def encode(
         ImageFormatError: the picture cannot be read, or is refused.
         UnknownModelError: no such model.
         UnreachableTargetError: no quality meets the target.
-        ValueError: an argument is out of range, or there is a target beside a quality or another.
+        ValueError: an argument is out of range, there is a target beside a quality or another, or
+            the model has no levels to allocate bits to.
     """
     goals = {"bytes": target_bytes, "bpp": target_bpp, "psnr": target_psnr}
     targets = [
@@ -110,13 +117,14 @@ def encode(
             image,
             targets[0],
             model=model,
+            level_bits=level_bits,
             metadata=metadata,
             strict=strict,
             frame=frame,
             max_pixels=max_pixels,
             tile_px=tile_px,
         ).data
-    _, encode_at = _encoder(image, model, tile_px, metadata, strict, frame, max_pixels)
+    _, encode_at = _encoder(image, model, level_bits, tile_px, metadata, strict, frame, max_pixels)
     return encode_at(DEFAULT_QUALITY if quality is None else quality)
 
 
@@ -125,6 +133,7 @@ def encode_to_target(
     target: Target,
     *,
     model: str | os.PathLike = "beta",
+    level_bits: LevelBits = None,
     metadata: str = "all",
     strict: bool = False,
     frame: int | None = None,
@@ -139,7 +148,9 @@ def encode_to_target(
     Returns:
         The file, its quality, and the value that it reaches.
     """
-    picture, encode_at = _encoder(image, model, tile_px, metadata, strict, frame, max_pixels)
+    picture, encode_at = _encoder(
+        image, model, level_bits, tile_px, metadata, strict, frame, max_pixels
+    )
     weights = find_model(os.fspath(model)).path
 
     def decode_rgb(data: bytes) -> NDArray[np.uint8]:
@@ -151,6 +162,7 @@ def encode_to_target(
 def _encoder(
     image: PictureSource,
     model: str | os.PathLike,
+    level_bits: LevelBits,
     tile_px: int,
     metadata: str,
     strict: bool,
@@ -161,6 +173,7 @@ def _encoder(
     kept = parse_metadata_names(metadata)
     picture = read_picture(image, frame=frame, strict=strict, max_pixels=max_pixels)
     loaded = load_model(find_model(os.fspath(model)))
+    allocation = allocation_of(loaded.model, level_bits)
     alpha = None if picture.alpha is None else encode_alpha(picture.alpha)
     height, width = picture.pixels.shape[:2]
 
@@ -180,7 +193,10 @@ def _encoder(
         )
         tiles = tile_grid(height, width, tile_px, loaded.model.stride_px)
         per_tile = [
-            encode_tile(loaded, picture.pixels, tile, quality, rounding=rounding) for tile in tiles
+            encode_tile(
+                loaded, picture.pixels, tile, quality, rounding=rounding, allocation=allocation
+            )
+            for tile in tiles
         ]
         return write_stream(
             Stream(

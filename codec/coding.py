@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imgcodec.codec.allocation import find_allocation
 from imgcodec.codec.container import Stream
 from imgcodec.codec.entropy.coder import PassDecoder, PassEncoder, PrefixDecoder
 from imgcodec.codec.entropy.tables import Tables
@@ -110,18 +111,31 @@ def encode_tile(
     quality: int,
     *,
     rounding: float = 1.0,
+    allocation: Sequence[int] | None = (),
 ) -> list[bytes]:
-    """Return the streams of one tile, one for each segment; `rounding` as in `passes`."""
+    """Return the streams of one tile, one for each segment.
+
+    Args:
+        loaded: model and tables.
+        pixels: the picture (H, W, 3).
+        tile: which part of it.
+        quality: 1 to 100.
+        rounding: as in `CodecModel.passes`.
+        allocation: the same; None for the best one of the tile.
+    """
     model = loaded.model
     y = analyse_tile(model, pixels, tile, quality)
+    if allocation is None:
+        shown = pixels[tile.top :, tile.left :][: tile.height, : tile.width]
+        allocation = find_allocation(loaded, y, shown, quality, rounding=rounding)
     encoders = [PassEncoder(loaded.tables) for _ in range(model.num_segments(quality))]
 
     def respond(request: Pass) -> NDArray[np.int32]:
         encoders[request.segment].encode(request.q, request.indexes)
         return request.q
 
-    passes = model.passes((y.shape[2], y.shape[3]), quality, y, rounding=rounding)
-    drive(passes, respond)
+    shape = (y.shape[2], y.shape[3])
+    drive(model.passes(shape, quality, y, rounding=rounding, allocation=allocation), respond)
     return [encoder.to_bytes() for encoder in encoders]
 
 

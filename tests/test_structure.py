@@ -27,6 +27,7 @@ RANKS = {
     "imgcodec.codec.sampling": 4,
     "imgcodec.codec.tiling": 3,
     "imgcodec.codec.codebooks": 3,
+    "imgcodec.codec.allocation": 3,
     "imgcodec.codec.models": 2,
     "imgcodec.codec.image": 2,
     "imgcodec.codec.nets": 1,

@@ -14,7 +14,7 @@ knows the integers. The encoder reads them from each yielded `Pass`, the decoder
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +24,9 @@ from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.nets import rate
 
 PassGenerator = Generator["Pass", np.ndarray, Tensor]
+
+ALLOCATION_UNIT = 0.25
+"""Levels of the rate axis by which an integer of an allocation shifts the rate."""
 
 
 def normal_tables() -> Tables:
@@ -90,6 +93,8 @@ class CodecModel(nn.Module, ABC):
     synthesis_halo_px: int
     max_level: float
     """Training samples the rate axis uniformly from [0, max_level]."""
+    allocation_size: int = 0
+    """Number of levels whose rates the encoder may choose: all but the finest, if any."""
     float32_parameters: frozenset[str] = frozenset()
     """Names of parameters and buffers that float16 would harm."""
     decoder_prefixes: tuple[str, ...]
@@ -99,6 +104,10 @@ class CodecModel(nn.Module, ABC):
     def quality_ladder(self) -> tuple[int, ...]:
         """Qualities that show the whole range of rates, each a step of its own."""
         return (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
+
+    def level_of(self, quality: int) -> float:
+        """Return where a quality lies on the rate axis, up to the rounding of a family."""
+        return (quality - 1) * self.max_level / 99
 
     # ---- training ----------------------------------------------------------------------
 
@@ -153,6 +162,7 @@ class CodecModel(nn.Module, ABC):
         y: Tensor | None = None,
         *,
         rounding: float = 1.0,
+        allocation: Sequence[int] = (),
     ) -> PassGenerator:
         """Generate the passes of a tile of latent shape (height, width); return y_hat.
 
@@ -166,6 +176,9 @@ class CodecModel(nn.Module, ABC):
             rounding: how strongly the encoder's rounding favours small files, 1 for what the
                 model was trained with, 0 for the nearest integers. Families that do not weigh
                 bits when they round ignore it, and so does the decoder.
+            allocation: for the encoder, `allocation_size` integers by which the levels, coarsest
+                first, are coded at a higher rate than that of the quality, in units of
+                `ALLOCATION_UNIT`; () for zeros. The decoder reads them from the first pass.
         """
 
     @abstractmethod

@@ -24,6 +24,7 @@ vectors, Cui et al. arXiv 2003.02012; integer networks, Balle et al. ICLR 2019.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -236,6 +237,7 @@ class BetaModel(CodecModel):
         y: Tensor | None = None,
         *,
         rounding: float = 1.0,
+        allocation: Sequence[int] = (),
     ) -> PassGenerator:
         """Generate z and the masked passes of y for one tile; see `CodecModel.passes`."""
         height, width = shape

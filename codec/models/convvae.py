@@ -33,6 +33,7 @@ of a VAE with a step from its posterior, Yang et al. arXiv 2002.08158. The defau
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -227,6 +228,7 @@ class ConvVaeModel(CodecModel):
         y: Tensor | None = None,
         *,
         rounding: float = 1.0,
+        allocation: Sequence[int] = (),
     ) -> PassGenerator:
         """Generate the only pass, z; see `CodecModel.passes`."""
         finer = quality - POSTERIOR_QUALITY

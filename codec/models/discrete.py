@@ -17,7 +17,7 @@ groups. Families differ in their quantisers only. Residual stages: Zeghidour et 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -233,6 +233,7 @@ class DiscreteModel(CodecModel):
         y: Tensor | None = None,
         *,
         rounding: float = 1.0,
+        allocation: Sequence[int] = (),
     ) -> PassGenerator:
         """Generate the choices stage by stage and group by group; see `CodecModel.passes`.
 

@@ -12,7 +12,7 @@
         w1 (M1, H/64, W/64) <------------------------------------------------------------------+
 
         level k = 1, 2, 3: prediction = P_(k-1)^T of the decoded level above (0 at level 1)
-            passes 1..K: q = round((w_k - prediction - mean) * gain), under zero-mean tables;
+            passes lk.1..K: q = round((w_k - prediction - mean) * gain), under zero-mean tables;
             means see the levels above (float, attention at 1/64 and 1/32) and earlier passes,
             rows see their integers (exact)
 
@@ -21,7 +21,8 @@
 P are KLTs, P2 and P1 of 2x2 neighbours of the finer level, so that the prediction is there from the
 start. The loop is closed: a level corrects what the level above left, which may therefore be as
 coarse as pays. A level is a segment of the file; without the finer ones their means take their
-place. One set of weights codes all rates, and the coarse levels at other rates than the finest.
+place. One set of weights codes all rates, and the coarse levels at other rates than the finest:
+by how much, the first pass says (l0).
 Sources: Laplacian pyramid, Burt and Adelson 1983; hierarchical VAE as a codec, Duan et al. arXiv
 2208.13056; otherwise as beta.
 """
@@ -29,7 +30,7 @@ Sources: Laplacian pyramid, Burt and Adelson 1983; hierarchical VAE as a codec, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -39,7 +40,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgcodec.codec.entropy.tables import Tables
-from imgcodec.codec.models.base import CodecModel, PassGenerator, TrainOutput, normal_tables
+from imgcodec.codec.models.base import (
+    ALLOCATION_UNIT,
+    CodecModel,
+    Pass,
+    PassGenerator,
+    TrainOutput,
+    normal_tables,
+)
 from imgcodec.codec.models.level import Level
 from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.blocks import anchor_weights
@@ -61,6 +69,8 @@ DEVIATION_MIN = 0.1
 """Networks see latents divided by their deviations, those below half a mid-rate step by this."""
 ROUNDING_STRENGTH = 0.6
 """How far the encoder's rounding heeds the bits of the larger integer (0: plain rounding)."""
+ALLOCATION_ROW = 23
+"""Table row of the allocation: the normal with deviation 1.95."""
 JITTERED_SHARE = 0.25
 ADOPTED = ("klt_analysis.", "klt_synthesis.", "g_a.", "g_s.")
 
@@ -99,6 +109,7 @@ class HierModel(CodecModel):
 
     family = "hier"
     stride_px = STRIDE
+    allocation_size = NUM_LEVELS - 1
     float32_parameters = frozenset(
         f"levels.{k}.{name}"
         for k in range(NUM_LEVELS)
@@ -312,27 +323,22 @@ class HierModel(CodecModel):
         shape: tuple[int, int],
         quality: int,
         y: Tensor | None = None,
-        shifts: tuple[int, int] = (0, 0),
+        *,
         rounding: float = 1.0,
+        allocation: Sequence[int] = (),
     ) -> PassGenerator:
-        """Generate the passes of each level of one tile; see `CodecModel.passes`.
-
-        Args:
-            shape: (height, width) of the tile at 1/64.
-            quality: 1 to 100.
-            y: what `analysis` returned, when encoding.
-            shifts: of the rates of the two coarse levels, in units of 1/64 anchor: positive for
-                more bits. Encoder and decoder must agree on them.
-        """
-        position = self.axis.position(quality)
+        """Generate the allocation and the passes of each level; see `CodecModel.passes`."""
         device = self.thresholds.device
         thresholds = scale_thresholds(self.thresholds, rounding)
-        weights = [self.axis.weights(position + shift).to(device) for shift in (*shifts, 0)]
+        zeros = np.zeros(self.allocation_size, np.int32)
+        sent = None if y is None else np.array(allocation, np.int32) if allocation else zeros
+        received = yield Pass("l0", 0, zeros + ALLOCATION_ROW, sent, zeros)
+        is_filling = received is None
+        weights = self._weights_of_levels(quality, zeros if is_filling else received, device)
         float_weights = [w.float()[None] for w in weights]
         latents = None if y is None else self._unpack(y)
         hats: list[Tensor] = []
         q = features = row_features = None
-        is_filling = False
         for k, level in enumerate(self.levels):
             size = (shape[0] << k, shape[1] << k)
             prediction, features = self._context(k, hats, features, float_weights, size)
@@ -349,6 +355,15 @@ class HierModel(CodecModel):
         return _pack(hats)
 
     # ---- shared ------------------------------------------------------------------------
+
+    def _weights_of_levels(
+        self, quality: int, allocation: np.ndarray, device: torch.device
+    ) -> list[Tensor]:
+        """Return the anchor weights (A,) of each level; rates beyond the axis count as its ends."""
+        position = self.axis.position(quality)
+        unit = int(ALLOCATION_UNIT * rate.LEVEL_STEPS)
+        shifts = [unit * int(a) for a in allocation]
+        return [self.axis.weights(position + shift).to(device) for shift in (*shifts, 0)]
 
     def _analyse(self, x: Tensor, weights: Tensor) -> list[Tensor]:
         """Return the latents of all levels, coarsest first."""

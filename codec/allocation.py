@@ -1,0 +1,140 @@
+"""Which levels of a file get the bits: the encoder's choice, which the first pass carries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from imgcodec.codec.models.base import ALLOCATION_UNIT, CodecModel, Pass, drive
+from imgcodec.codec.models.weights import LoadedModel
+
+LevelBits = str | Sequence[float] | None
+
+EQUAL, AUTO = "equal", "auto"
+PRESETS = {EQUAL: 0.0, "preview": 0.5, "fine": -0.5}
+"""Bits per sample by which all levels but the finest are coded finer."""
+MAX_TRIALS = 10
+STEPS = (2, 1)
+
+
+def parse_level_bits(value: LevelBits) -> str | tuple[float, ...]:
+    """Return "auto", a name of `PRESETS` (None is "equal"), or the numbers of a list or "B1,B2".
+
+    Raises:
+        ValueError: it is nothing of this.
+    """
+    if value is None or value in (AUTO, *PRESETS):
+        return EQUAL if value is None else str(value)
+    try:
+        bits = tuple(map(float, value.split(",") if isinstance(value, str) else value))
+    except (TypeError, ValueError):
+        bits = ()
+    if not bits or not all(map(math.isfinite, bits)):
+        known = ", ".join((*PRESETS, AUTO))
+        raise ValueError(f"level bits are one of {known}, or numbers such as 0.5,-0.25: {value!r}")
+    return bits
+
+
+def allocation_of(model: CodecModel, level_bits: LevelBits) -> tuple[int, ...] | None:
+    """Return the integers that `CodecModel.passes` takes, None where each tile has to find them.
+
+    Raises:
+        ValueError: the model has no levels, or another number of them.
+    """
+    bits, size = parse_level_bits(level_bits), model.allocation_size
+    if bits == EQUAL:
+        return ()
+    if not size:
+        raise ValueError(f"{model.family} has no levels to allocate bits to: level bits are equal")
+    if bits == AUTO:
+        return None
+    if isinstance(bits, str):
+        bits = (PRESETS[bits],) * size
+    if len(bits) != size:
+        raise ValueError(f"{model.family} takes {size} level bits, not {len(bits)}")
+    # Squared steps are as lambda is, so half its logarithm is bits per sample.
+    lower, upper = model.lambdas(torch.tensor([0.0, ALLOCATION_UNIT])).tolist()
+    unit_bits = math.log2(upper / lower) / 2
+    limit = math.ceil(model.max_level / ALLOCATION_UNIT)  # further is the end of the axis as well
+    return tuple(max(-limit, min(limit, round(b / unit_bits))) for b in bits)
+
+
+def find_allocation(
+    loaded: LoadedModel,
+    y: torch.Tensor,
+    pixels: NDArray[np.uint8],
+    quality: int,
+    *,
+    rounding: float = 1.0,
+) -> tuple[int, ...]:
+    """Return the cheapest allocation that a short search finds for a tile; zeros are tried first.
+
+    The search goes up and down one level at a time, in large steps, then in small ones.
+
+    Args:
+        loaded: model and tables.
+        y: (1, M, h, w) latents of the tile.
+        pixels: (H, W, 3) what of the tile lies inside the picture.
+        quality: 1 to 100.
+        rounding: as in `CodecModel.passes`.
+    """
+    best = (0,) * loaded.model.allocation_size
+    costs: dict[tuple[int, ...], float] = {}
+
+    def cost(allocation: tuple[int, ...]) -> float:
+        if allocation not in costs:
+            if len(costs) == MAX_TRIALS:
+                return math.inf
+            costs[allocation] = tile_cost(loaded, y, pixels, quality, allocation, rounding=rounding)
+        return costs[allocation]
+
+    for step in STEPS:
+        start = None
+        while start != best:
+            start = best
+            for level in range(len(best)):
+                for change in (step, -step):
+                    trial = (*best[:level], best[level] + change, *best[level + 1 :])
+                    best = min(best, trial, key=cost)
+    return best
+
+
+def tile_cost(
+    loaded: LoadedModel,
+    y: torch.Tensor,
+    pixels: NDArray[np.uint8],
+    quality: int,
+    allocation: Sequence[int] = (),
+    *,
+    rounding: float = 1.0,
+) -> float:
+    """Return bits + lambda * squared error of a tile, what training minimises, in bits.
+
+    The bits are code lengths of the integers that would be sent; the error is that of the pixels
+    that a decoder would show if the tile were all of the picture. Arguments as in
+    `find_allocation`.
+    """
+    model, bits = loaded.model, 0.0
+
+    def count(request: Pass) -> NDArray[np.int32]:
+        nonlocal bits
+        bits += float(loaded.tables.code_lengths(request.q, request.indexes).sum())
+        return request.q
+
+    shape = (y.shape[2], y.shape[3])
+    passes = model.passes(shape, quality, y, rounding=rounding, allocation=allocation)
+    x_hat = model.synthesis(drive(passes, count), quality)[0, :, : pixels.shape[0]]
+    shown = x_hat[:, :, : pixels.shape[1]].mul(255.0).round().clamp(0, 255)
+    error = shown - torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    # lambda weighs the mean over the three channels of the squared error in grey levels.
+    squared = float(error.double().square().sum()) / error.shape[0]
+    return bits + rate_weight(model, quality) * squared
+
+
+def rate_weight(model: CodecModel, quality: int) -> float:
+    """Return lambda of a quality, the bits that a squared grey level is worth."""
+    return float(model.lambdas(torch.tensor([model.level_of(quality)])))
