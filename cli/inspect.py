@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ Examples:
     type=click.Path(dir_okay=False),
     help="Write a picture of the bits that each region took.",
 )
+@click.option("--allow-truncated", is_flag=True, help="Describe what there is of a cut file.")
 @model_option
 @click.option("-f", "--force", is_flag=True, help="Overwrite the heatmap.")
 @console_options
@@ -40,11 +42,12 @@ def command(
     source: str,
     verify: bool,
     heatmap_path: str | None,
+    allow_truncated: bool,
     model: str | None,
     force: bool,
     console: Console,
 ) -> None:
-    """Show header, model and chunks of a .cvb file (- for stdin)."""
+    """Show header, model, levels and chunks of a .cvb file (- for stdin)."""
     if heatmap_path is not None:
         check_writable(Path(heatmap_path), force=force)
 
@@ -52,7 +55,11 @@ def command(
     from imgcodec.codec.writing import write_image
 
     inspection = api.inspect(
-        read_source(source), verify=verify, heatmap=heatmap_path is not None, model=model
+        read_source(source),
+        verify=verify,
+        heatmap=heatmap_path is not None,
+        model=model,
+        allow_truncated=allow_truncated,
     )
     if heatmap_path is not None:
         assert inspection.heatmap is not None
@@ -88,6 +95,7 @@ def _as_json(inspection: Inspection) -> dict[str, Any]:
             {"name": chunk.name, "bytes": chunk.bytes, "bpp": chunk.bpp, "share": chunk.share}
             for chunk in inspection.chunks
         ],
+        "levels": [dataclasses.asdict(level) for level in inspection.levels],
         "passes": None
         if passes is None
         else [
@@ -117,6 +125,18 @@ def _as_text(inspection: Inspection) -> str:
             ],
         ),
     ]
+    if len(inspection.levels) > 1:
+        levels = [
+            (
+                str(level.number),
+                str(level.bytes),
+                f"{level.bpp:.4f}",
+                f"{level.share:.1%}",
+                str(level.bytes_so_far),
+            )
+            for level in inspection.levels
+        ]
+        lines += ["", format_table(("level", "bytes", "bpp", "share", "bytes so far"), levels)]
     if inspection.passes is not None:
         rows = [
             (p.name, str(p.symbols), f"{p.bits / 8:.0f}", f"{p.bits / max(p.symbols, 1):.3f}")

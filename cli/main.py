@@ -15,6 +15,7 @@ COMMANDS = (
     "encode",
     "decode",
     "inspect",
+    "preview",
     "models",
     "codebook",
     "demo",

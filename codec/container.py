@@ -12,6 +12,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from imgcodec.codec.errors import CorruptStreamError, UnsupportedVersionError
 
@@ -245,6 +246,17 @@ def chunk_sizes(stream: Stream) -> list[tuple[str, int]]:
         frame_bytes = len(letter) + len(_write_varint(len(payload))) + _CRC_BYTES
         sizes.append((name, frame_bytes + len(payload)))
     return sizes
+
+
+def segment_edges(stream: Stream) -> list[int]:
+    """Return how many bytes of the file come before the first segment, and up to the end of each.
+
+    A file that is cut at such an edge shows the segments before it whole. Ancillary chunks of
+    unknown type are not counted, as in `chunk_sizes`.
+    """
+    sizes = [size for _, size in chunk_sizes(stream)]
+    counts = [len(sizes) - sum(map(len, stream.segments)), *map(len, stream.segments)]
+    return [sum(sizes[:end]) for end in accumulate(counts)]
 
 
 def _chunks(stream: Stream) -> Iterator[tuple[str, bytes, bytes]]:

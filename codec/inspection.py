@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgcodec.codec.coding import Source, decode_latents, read_bytes
-from imgcodec.codec.container import MAX_PIXELS, Header, Stream, chunk_sizes, read_stream
+from imgcodec.codec.container import (
+    MAX_PIXELS,
+    Header,
+    Stream,
+    chunk_sizes,
+    read_stream,
+    segment_edges,
+)
 from imgcodec.codec.errors import UnknownModelError
 from imgcodec.codec.models.base import Pass
 from imgcodec.codec.models.weights import LoadedModel, find_model_of_stream, load_model
@@ -39,6 +47,25 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class LevelBytes:
+    """A level, which is a segment of all tiles: its bytes on disk, and where it ends.
+
+    Attributes:
+        number: from 1, coarse to fine.
+        bytes: of its chunks.
+        bpp: bits per pixel.
+        share: of the file.
+        bytes_so_far: of the file up to its end.
+    """
+
+    number: int
+    bytes: int
+    bpp: float
+    share: float
+    bytes_so_far: int
+
+
+@dataclass(frozen=True)
 class PassBits:
     """A pass over all tiles: number of symbols and their ideal code length in bits."""
 
@@ -57,6 +84,7 @@ class Inspection:
         model: id of the model, or None if it is not installed.
         bpp: bits per pixel of the whole file.
         chunks: header and chunks in the order of the file.
+        levels: its levels; families without levels have one.
         passes: bits of each pass, None unless verified.
         integers_sha256: SHA-256 of all integers as little-endian int32, tile by tile and pass by
             pass; None unless verified.
@@ -71,6 +99,7 @@ class Inspection:
     model: str | None
     bpp: float
     chunks: list[Chunk]
+    levels: list[LevelBytes]
     passes: list[PassBits] | None = None
     integers_sha256: str | None = None
     estimated_bytes: float | None = None
@@ -84,6 +113,7 @@ def inspect(
     verify: bool = False,
     heatmap: bool = False,
     model: str | None = None,
+    allow_truncated: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Inspection:
     """Describe a `.cvb` file; with `verify` or `heatmap` decode every integer of it.
@@ -93,6 +123,7 @@ def inspect(
         verify: decode all integers and hash them.
         heatmap: also draw where the bits went.
         model: weights file to use instead of the installed models.
+        allow_truncated: of a file that just ends early, describe what is there; see `decode`.
         max_pixels: refuse larger pictures before anything is allocated.
 
     Raises:
@@ -100,12 +131,19 @@ def inspect(
         UnknownModelError: the model is not installed and `verify` or `heatmap` needs it.
     """
     data = read_bytes(source)
-    stream = read_stream(data, max_pixels=max_pixels)
+    stream = read_stream(data, max_pixels=max_pixels, allow_truncated=allow_truncated)
     header = stream.header
     num_pixels = header.height * header.width
-    chunks = [
-        Chunk(name, size, size * 8 / num_pixels, size / len(data))
-        for name, size in chunk_sizes(stream)
+    sizes = chunk_sizes(stream)
+    rest = len(data) - sum(size for _, size in sizes)
+    if rest and not stream.is_complete:
+        sizes.append(("cut chunk", rest))
+    chunks = [Chunk(name, size, size * 8 / num_pixels, size / len(data)) for name, size in sizes]
+    levels = [
+        LevelBytes(
+            number, end - start, (end - start) * 8 / num_pixels, (end - start) / len(data), end
+        )
+        for number, (start, end) in enumerate(pairwise(segment_edges(stream)), 1)
     ]
     needs_model = verify or heatmap
     try:
@@ -120,6 +158,7 @@ def inspect(
         model=None if info is None else info.id,
         bpp=len(data) * 8 / num_pixels,
         chunks=chunks,
+        levels=levels,
         **(_decode_everything(load_model(info), stream, heatmap) if info and needs_model else {}),
     )
 

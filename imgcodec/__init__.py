@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         UnreachableTargetError,
         UnsupportedVersionError,
     )
+    from imgcodec.codec.previews import preview
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ _HOMES = {
     "encode": "imgcodec.codec.api",
     "inspect": "imgcodec.codec.api",
     "list_models": "imgcodec.codec.api",
+    "preview": "imgcodec.codec.previews",
 }
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "encode",
     "inspect",
     "list_models",
+    "preview",
 ]
 
 # In a source checkout the subpackages (codec, cli, ...) lie beside this folder, not inside it:

@@ -20,6 +20,7 @@ RANKS = {
     "imgcodec.cli": 10,
     "imgcodec.eval": 9,
     "imgcodec.datasets": 8,
+    "imgcodec.codec.previews": 8,
     "imgcodec.codec.api": 7,
     "imgcodec.codec.inspection": 6,
     "imgcodec.codec.training": 5,

@@ -188,6 +188,60 @@ def test_stream_of_a_newer_version_exits_4(invoke, stream):
     assert (result.exit_code, result.stdout) == (4, "")
 
 
+def test_level_bits_change_the_file_and_not_the_way_to_decode_it(invoke, photo, levelled, tmp_path):
+    sizes = {}
+    for level_bits in ("equal", "preview", "auto", "1,-0.5", "-1,0"):
+        path = tmp_path / f"{level_bits}.cvb"
+        result = invoke("encode", photo, path, "-m", levelled, "--level-bits", level_bits)
+        assert result.exit_code == 0
+        assert invoke("decode", path, "-m", levelled).exit_code == 0
+        sizes[level_bits] = path.stat().st_size
+    assert sizes["equal"] != sizes["preview"]
+
+
+@pytest.mark.parametrize("level_bits", ["best", "1;2", "nan,1"])
+def test_wrong_level_bits_are_usage_errors(invoke, photo, levelled, level_bits):
+    result = invoke("encode", photo, "-m", levelled, "--level-bits", level_bits)
+    assert result.exit_code == 2
+    assert "level bits" in result.stderr
+
+
+@pytest.mark.parametrize("level_bits", ["auto", "preview", "0.5,0.5"])
+@pytest.mark.parametrize("extra", [[], ["--target-bpp", "1"]])
+def test_level_bits_of_a_model_without_levels_are_a_usage_error(invoke, photo, level_bits, extra):
+    result = invoke("encode", photo, "-m", "beta", "--level-bits", level_bits, *extra)
+    assert result.exit_code == 2
+    assert "no levels" in result.stderr
+    assert not photo.with_suffix(".cvb").exists()
+    assert invoke("encode", photo, "-m", "beta", "--level-bits", "equal", *extra).exit_code == 0
+
+
+def test_the_first_levels_alone_are_a_preview(invoke, photo, levelled, tmp_path):
+    cvb = photo.with_suffix(".cvb")
+    assert invoke("encode", photo, "-m", levelled).exit_code == 0
+    pictures = set()
+    for count in (1, 2, 3):
+        path = tmp_path / f"{count}.png"
+        assert invoke("decode", cvb, path, "-m", levelled, "--levels", count).exit_code == 0
+        with Image.open(path) as image:
+            assert image.size == (130, 96)
+            pictures.add(image.tobytes())
+    assert len(pictures) == 3
+    assert invoke("decode", cvb, tmp_path / "0.png", "-m", levelled, "--levels", 0).exit_code == 2
+
+
+def test_a_file_that_is_cut_off_is_shown_on_request(invoke, stream, tmp_path):
+    path = tmp_path / "cut.cvb"
+    path.write_bytes(stream[: len(stream) // 2])
+    assert invoke("decode", path).exit_code == 3
+    assert not path.with_suffix(".png").exists()
+    assert invoke("decode", path, "--allow-truncated").exit_code == 0
+    with Image.open(path.with_suffix(".png")) as image:
+        assert image.size == (130, 96)
+    path.write_bytes(stream[:21])
+    assert invoke("decode", path, tmp_path / "no.png", "--allow-truncated").exit_code == 3
+
+
 def test_a_part_or_a_reduction_is_decoded(invoke, cvb, tmp_path):
     for options, size in (
         (["--crop", "10,20,30,40"], (30, 40)),

@@ -52,6 +52,33 @@ def test_heatmap_is_a_picture_and_is_not_overwritten(invoke, cvb, tmp_path):
     assert invoke("inspect", cvb, "--heatmap", path, "-f").exit_code == 0
 
 
+def test_levels_add_up_to_the_file(invoke, photo, levelled, cvb):
+    path = photo.with_suffix(".cvb")
+    assert invoke("encode", photo, "-m", levelled).exit_code == 0
+    report = json.loads(invoke("inspect", path, "--json").stdout)
+    levels = report["levels"]
+    assert [level["number"] for level in levels] == [1, 2, 3]
+    front = sum(c["bytes"] for c in report["chunks"] if not c["name"].startswith("segment"))
+    ends = [level["bytes_so_far"] for level in levels]
+    assert ends == [front + sum(level["bytes"] for level in levels[:n]) for n in (1, 2, 3)]
+    assert ends[-1] == path.stat().st_size
+    assert levels[0]["share"] == pytest.approx(levels[0]["bytes"] / ends[-1])
+    table = re.compile(r"^level +bytes +bpp +share +bytes so far$", re.MULTILINE)
+    assert table.search(invoke("inspect", path).stdout)
+    assert not table.search(invoke("inspect", cvb).stdout)  # one level
+
+
+def test_a_cut_file_is_described_on_request(invoke, stream, tmp_path):
+    path = tmp_path / "cut.cvb"
+    path.write_bytes(stream[:-10])
+    assert invoke("inspect", path).exit_code == 3
+    report = json.loads(invoke("inspect", path, "--allow-truncated", "--verify", "--json").stdout)
+    assert sum(chunk["bytes"] for chunk in report["chunks"]) == len(stream) - 10
+    assert report["chunks"][-1]["name"] == "cut chunk"
+    assert report["levels"] == []
+    assert report["passes"]
+
+
 def test_stdin_is_inspected(run_cli, stream):
     result = run_cli("inspect", "-", "--json", stdin=stream)
     assert result.returncode == 0

@@ -15,6 +15,7 @@ from imgcodec.codec.container import (
     chunk_sizes,
     read_header,
     read_stream,
+    segment_edges,
     write_stream,
 )
 from imgcodec.codec.errors import CodecError, CorruptStreamError, UnsupportedVersionError
@@ -139,6 +140,16 @@ def test_chunk_sizes_are_those_of_the_file_in_its_order():
 def test_the_bytes_are_those_of_the_specification(stream):
     data = write_stream(stream)
     assert assemble(*frame(data)) == data
+
+
+def test_segment_edges_are_where_a_file_can_be_cut():
+    data, edges = write_stream(RICH), segment_edges(RICH)
+    assert len(edges) == RICH.header.num_segments + 1
+    assert edges[-1] == len(data)
+    for number, edge in enumerate(edges):
+        stream = read_stream(data[:edge], allow_truncated=True)
+        assert stream.segments == RICH.segments[:number]
+        assert stream.cut is None
 
 
 def test_golden_bytes():
