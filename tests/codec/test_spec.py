@@ -140,10 +140,10 @@ def index(row: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(row + 0.5), 0, 63).astype(np.int64)
 
 
-def shuffle(x: np.ndarray) -> np.ndarray:
+def shuffle(x: np.ndarray, n: int = 2) -> np.ndarray:
     channels, h, w = x.shape
-    x = x.reshape(channels // 4, 2, 2, h, w)
-    return x.transpose(0, 3, 1, 4, 2).reshape(channels // 4, 2 * h, 2 * w)
+    x = x.reshape(channels // n**2, n, n, h, w)
+    return x.transpose(0, 3, 1, 4, 2).reshape(channels // n**2, n * h, n * w)
 
 
 @pytest.mark.parametrize("quality", [1, 50, 77, 100])
