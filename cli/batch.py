@@ -11,6 +11,8 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +30,8 @@ from imgcodec.codec.files import remove_leftovers
 
 Work = Callable[[str, str], dict[str, Any]]
 """Handle one input, write one output, return what to tell; picklable."""
+_NO_FILE = "no such file"
+_FOLDER = "it is a folder"
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,8 @@ def find_items(
 
     A file goes to the folder itself; what a folder or a pattern yields keeps its path below that
     folder, or below the fixed part of the pattern. Where two inputs differ in their suffix only,
-    the outputs keep it: a.png.cvb, a.jpg.cvb.
+    the outputs keep it: a.png.cvb, a.jpg.cvb. What has the name of an input but cannot be one (a
+    link that leads nowhere, a pipe, a folder) is an item with a problem.
 
     Args:
         inputs: files, patterns, and folders where `batch.is_recursive`.
@@ -135,26 +140,32 @@ def find_items(
 
     Raises:
         click.UsageError: an input is stdin, or a folder without `-r`.
+        OSError: a folder cannot be listed.
     """
     assert batch.folder is not None
     found: dict[Path, tuple[Path, str | None]] = {}  # input: path below the folder, problem
+
+    def add(file: Path, below: Path, problem: str | None = None) -> None:
+        found.setdefault(file, (below, problem or _problem_of(file)))
+
     for name in inputs:
         if name == DASH:
             raise click.UsageError("stdin cannot be part of a batch: leave out -o.")
         path = Path(name)
-        if path.is_dir() and not batch.is_recursive:
+        problem = _problem_of(path)
+        if problem == _FOLDER and not batch.is_recursive:
             raise click.UsageError(f"{name} is a folder: -r takes the files in it.")
-        if path.is_dir():
-            files = (file for file in path.rglob("*") if _is_visible(file, path) and accepts(file))
-            matches = [(file, file.relative_to(path)) for file in sorted(files)]
-        elif path.exists() or not has_magic(name):
-            matches = [(path, Path(path.name))]
+        if problem == _FOLDER:
+            for file, problem in sorted(_walk(path, accepts)):
+                add(file, file.relative_to(path), problem)
+        elif problem != _NO_FILE or not has_magic(name):
+            add(path, Path(path.name))
         else:
-            matches = _expand(path)
-        if not matches and not path.is_dir():
-            found.setdefault(path, (Path(path.name), "no file fits the pattern"))
-        for file, below in matches:
-            found.setdefault(file, (below, None if file.is_file() else "no such file"))
+            matches = _expand(path, accepts)
+            for file, below in matches:
+                add(file, below)
+            if not matches:
+                add(path, Path(path.name), "no file fits the pattern")
     targets = {file: below.with_suffix(suffix) for file, (below, _) in found.items()}
     count = Counter(targets.values())
     taken: dict[Path, Path] = {}
@@ -165,23 +176,62 @@ def find_items(
         other = taken.setdefault(target, file)
         if other != file:
             problem = f"its output would be that of {other}"
-        elif target.exists() and file.exists() and target.samefile(file):
+        elif problem is None and _exists(target) and target.samefile(file):
             problem = "the output would be the input"
         items.append(Item(str(file), str(target), problem))
     return items
 
 
-def _expand(pattern: Path) -> list[tuple[Path, Path]]:
-    """Return the files of a pattern with their paths below its fixed part."""
+def _problem_of(path: Path) -> str | None:
+    """Return why a path is no input: anything but a file, since reading a pipe may never end."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "the link leads nowhere" if path.is_symlink() else _NO_FILE
+    except OSError as error:  # a circle of links, a folder that must not be entered
+        return error.strerror
+    if stat.S_ISREG(mode):
+        return None
+    return _FOLDER if stat.S_ISDIR(mode) else "it is a pipe, a socket or a device"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # such as a name that is too long: writing it will tell
+        return False
+
+
+def _walk(folder: Path, accepts: Callable[[Path], bool]) -> Iterator[tuple[Path, str]]:
+    """Yield what has the name of an input below a folder, and folders that cannot be listed.
+
+    Each comes with its problem, or an empty text. Hidden files and folders are left out.
+
+    Raises:
+        OSError: the folder itself cannot be listed.
+    """
+    unlisted: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=unlisted.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if not path.name.startswith(".") and accepts(path):
+                yield path, ""
+    for error in unlisted:
+        if Path(error.filename) == folder:
+            raise error
+        yield Path(error.filename), f"the folder cannot be listed: {error.strerror}"
+
+
+def _expand(pattern: Path, accepts: Callable[[Path], bool]) -> list[tuple[Path, Path]]:
+    """Return what fits a pattern, folders left out, with the paths below its fixed part."""
     fixed = next(number for number, part in enumerate(pattern.parts) if has_magic(part))
     folder = Path(*pattern.parts[:fixed])
     files = folder.glob(str(Path(*pattern.parts[fixed:])))
-    return [(file, file.relative_to(folder)) for file in sorted(files) if file.is_file()]
-
-
-def _is_visible(file: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return not hidden and file.is_file()
+    return [
+        (file, file.relative_to(folder))
+        for file in sorted(files)
+        if accepts(file) or _problem_of(file) != _FOLDER
+    ]
 
 
 def run_batch(
@@ -237,7 +287,7 @@ def _outcomes(
 ) -> Iterator[Outcome]:
     pending = []
     for item in items:
-        exists = Path(item.target).exists()
+        exists = _exists(Path(item.target))
         if item.problem is not None:
             yield Outcome(item, "failed", error=item.problem)
         elif exists and batch.skip_existing:

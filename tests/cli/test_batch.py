@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -103,6 +104,49 @@ def test_inputs_that_do_not_exist_are_problems_of_their_own(here):
     assert [item.problem for item in items] == [None, "no such file", "no file fits the pattern"]
 
 
+def test_what_is_no_file_is_a_problem_of_its_own(here):
+    Path("in/deep/folder.png").mkdir()
+    Path("in/deep/folder.png/g.png").symlink_to("nowhere")
+    Path("circle.png").symlink_to("circle.png")
+    os.mkfifo("pipe.png")
+    expected = {
+        "in/deep/folder.png": "it is a folder",
+        "in/deep/folder.png/g.png": "the link leads nowhere",
+        "circle.png": os.strerror(errno.ELOOP),
+        "pipe.png": "it is a pipe, a socket or a device",
+    }
+    for inputs, recursive in ((["."], True), (["in/deep/*", "**/g*.png", "[cp]*.png"], False)):
+        items = find_items(inputs, options(recursive=recursive), ".cvb", is_picture)
+        assert {item.source: item.problem for item in items if item.problem} == expected
+    named = ["circle.png", "pipe.png", "in/deep/folder.png/g.png"]
+    items = find_items(named, options(), ".cvb", is_picture)
+    assert {item.source: item.problem for item in items} == {n: expected[n] for n in named}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_reported(invoke, here):
+    Path("in/b.png").chmod(0)
+    for mode, name in ((0o000, "unlisted"), (0o400, "listed")):
+        write_picture(here / "in" / name / "h.png")
+        Path("in", name).chmod(mode)
+    result = invoke("encode", "-r", "in", "-o", "out")
+    assert result.exit_code == 1
+    assert "2 done, 0 skipped, 3 failed" in result.stderr
+    for name in ("in/b.png", "in/unlisted", "in/listed/h.png"):
+        assert f"{name}: " in result.stderr
+    for name in ("unlisted", "listed"):
+        Path("in", name).chmod(0o700)
+
+
+def test_a_name_that_is_too_long_fails_alone(invoke, here):
+    long = "x" * 251
+    for name in (f"{long}.png", f"{long}.jpg"):  # their outputs would keep the suffix
+        write_picture(here / name)
+    result = invoke("encode", "a.png", f"{long}.png", f"{long}.jpg", "-o", "out")
+    assert result.exit_code == 1
+    assert "1 done, 0 skipped, 2 failed" in result.stderr
+
+
 def test_an_output_that_is_the_input_is_refused(here):
     (item,) = find_items(["a.png"], options("."), ".png", is_picture)
     assert item.problem == "the output would be the input"
@@ -115,7 +159,7 @@ def test_what_a_batch_cannot_take_is_a_usage_error(here, name, text):
 
 
 def spoil(folder):
-    """Put six broken files beside good ones; return their names."""
+    """Put broken files, and what is no file, beside good ones; return their names."""
     good = Path(folder / "good.png").read_bytes()
     (folder / "cut.png").write_bytes(good[: len(good) // 2])
     (folder / "text.jpg").write_text("this is text")
@@ -124,7 +168,11 @@ def spoil(folder):
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(folder / "wide.png")
-    return {"cut.png", "text.jpg", "empty.png", "zeros.jpg", "moving.gif", "wide.png"}
+    (folder / "folder.png").mkdir()
+    (folder / "nowhere.png").symlink_to("no such file")
+    (folder / "circle.jpg").symlink_to("circle.jpg")
+    os.mkfifo(folder / "pipe.png")  # nobody will ever write to it
+    return {path.name for path in folder.iterdir()} - {"good.png", "deep"}
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -144,15 +192,15 @@ def test_bad_files_are_reported_and_the_others_encoded(invoke, tmp_path, jobs):
     for line in done:
         assert Path(line["output"]).stat().st_size == line["bytes"]
         assert imgcodec.decode(line["output"]).size == (20, 20)
-    assert "3 done, 0 skipped, 6 failed" in result.stderr
-    assert result.stderr.endswith("Error: 6 of 9 files failed\n")
+    assert "3 done, 0 skipped, 10 failed" in result.stderr
+    assert result.stderr.endswith("Error: 10 of 13 files failed\n")
     written = {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}
     assert written == {"good.cvb", "deep/good.cvb", "deep/better.cvb"}
 
     times = {name: (out / name).stat().st_mtime_ns for name in written}
     again = invoke(*arguments, "--skip-existing")
     assert again.exit_code == 1
-    assert "0 done, 3 skipped, 6 failed" in again.stderr
+    assert "0 done, 3 skipped, 10 failed" in again.stderr
     assert times == {name: (out / name).stat().st_mtime_ns for name in written}
 
 
