@@ -123,9 +123,10 @@ def test_what_is_no_file_is_a_problem_of_its_own(here):
     assert {item.source: item.problem for item in items} == {n: expected[n] for n in named}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_what_may_not_be_read_is_reported(invoke, here):
     Path("in/b.png").chmod(0)
+    if os.access("in/b.png", os.R_OK):
+        pytest.skip("this user may read everything")
     for mode, name in ((0o000, "unlisted"), (0o400, "listed")):
         write_picture(here / "in" / name / "h.png")
         Path("in", name).chmod(mode)
