@@ -21,6 +21,7 @@ COMMANDS = (
     "demo",
     "compare",
     "match",
+    "levels",
     "bench",
     "datasets",
     "train",

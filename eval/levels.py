@@ -1,0 +1,179 @@
+"""Models with levels over a data set: what the choice of the allocation saves, what levels show."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from imgcodec.codec import api
+from imgcodec.codec.allocation import AUTO, EQUAL, allocation_of, rate_weight
+from imgcodec.codec.files import write_atomically
+from imgcodec.codec.models.weights import find_model, load_model
+from imgcodec.codec.previews import Preview, preview
+from imgcodec.codec.targets import psnr_db
+from imgcodec.codec.writing import write_image
+from imgcodec.datasets.images import ImageDataset
+from imgcodec.eval.anchors.base import RgbArray
+from imgcodec.eval.sheet import captioned_sheet
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelRow:
+    """One image with one allocation of its bits.
+
+    Attributes:
+        image: name of the image.
+        allocation: as `imgcodec.encode` takes it in `level_bits`.
+        cost: bits per pixel of the file + lambda * squared error, what training minimises.
+        bytes: of the file up to the end of each level.
+        bpp: the same in bits per pixel.
+        psnr: of the picture after each level, in dB.
+    """
+
+    image: str
+    allocation: str
+    cost: float
+    bytes: tuple[int, ...]
+    bpp: tuple[float, ...]
+    psnr: tuple[float, ...]
+
+
+def measure_levels(
+    dataset: ImageDataset,
+    model: str,
+    quality: int,
+    allocations: Sequence[str],
+    report: Callable[[str], None],
+) -> Iterator[LevelRow]:
+    """Yield a row per image and allocation, from real files that are decoded level by level.
+
+    Args:
+        dataset: the images.
+        model: family, id or path of a model with levels.
+        quality: 1 to 100.
+        allocations: what to compare.
+        report: receives a line per image.
+
+    Raises:
+        ValueError: the model has no levels, or an allocation does not fit it.
+    """
+    loaded = load_model(find_model(model))
+    for allocation in (AUTO, *allocations):
+        allocation_of(loaded.model, allocation)
+    weight = rate_weight(loaded.model, quality)
+    for index, name in enumerate(dataset.image_names):
+        rgb = dataset.load(index)
+        for allocation in allocations:
+            steps = _steps(rgb, model, quality, allocation)
+            bits = [8 * step.num_bytes / (rgb.shape[0] * rgb.shape[1]) for step in steps]
+            pictures = [np.asarray(step.image.convert("RGB")) for step in steps]
+            error = float(np.square(rgb.astype(np.float64) - pictures[-1]).mean())
+            yield LevelRow(
+                image=name,
+                allocation=allocation,
+                cost=bits[-1] + weight * error,
+                bytes=tuple(step.num_bytes for step in steps),
+                bpp=tuple(bits),
+                psnr=tuple(psnr_db(rgb, picture) for picture in pictures),
+            )
+        report(f"{name}: {index + 1} of {len(dataset.image_names)}")
+
+
+def summarise_levels(rows: Sequence[LevelRow]) -> list[dict[str, Any]]:
+    """Return means over the images, a record per allocation.
+
+    `saved` is the mean over images of the share of the cost that the allocation saves against the
+    first one, `better` the number of images where it saves any; `first_share` is the share of the
+    first level in the bytes of the file, with all that comes before it.
+    """
+    names = list(dict.fromkeys(row.allocation for row in rows))
+    groups = {name: [row for row in rows if row.allocation == name] for name in names}
+    reference = [row.cost for row in groups[names[0]]]
+    records = []
+    for name, group in groups.items():
+        saved = [1 - row.cost / cost for row, cost in zip(group, reference, strict=True)]
+        record: dict[str, Any] = {
+            "allocation": name,
+            "images": len(group),
+            "cost": _mean([row.cost for row in group]),
+            "saved": _mean(saved),
+            "better": sum(share > 0 for share in saved),
+            "first_share": _mean([row.bytes[0] / row.bytes[-1] for row in group]),
+        }
+        for level in range(len(group[0].bytes)):
+            record[f"bpp_{level + 1}"] = _mean([row.bpp[level] for row in group])
+            record[f"psnr_{level + 1}"] = _mean([row.psnr[level] for row in group])
+        records.append(record)
+    return records
+
+
+def write_levels(
+    rows: Sequence[LevelRow], folder: Path, title: str, figure: Image.Image | None = None
+) -> None:
+    """Write levels.csv (a line per row), levels.md (the means) and levels.png into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.StringIO()
+    lists = ("bytes", "bpp", "psnr")
+    writer = csv.writer(buffer, lineterminator="\n")
+    numbers = range(1, len(rows[0].bytes) + 1)
+    header = [f"{name}_{number}" for name in lists for number in numbers]
+    writer.writerow(["image", "allocation", "cost", *header])
+    for row in rows:
+        writer.writerow(
+            [
+                row.image,
+                row.allocation,
+                row.cost,
+                *(v for name in lists for v in getattr(row, name)),
+            ]
+        )
+    write_atomically(folder / "levels.csv", buffer.getvalue().encode())
+    write_atomically(folder / "levels.md", levels_markdown(rows, title).encode())
+    if figure is not None:
+        write_image(figure, folder / "levels.png", format="PNG")
+
+
+def levels_markdown(rows: Sequence[LevelRow], title: str) -> str:
+    """Return the means over the images as a table in Markdown."""
+    records = summarise_levels(rows)
+    columns = list(records[0])
+    lines = [f"# {title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines += [f"| {' | '.join(cells(record))} |" for record in records]
+    return "\n".join(lines) + "\n"
+
+
+def cells(record: dict[str, Any]) -> list[str]:
+    """Return a record of `summarise_levels` as text."""
+    digits = {"cost": ".4f", "saved": ".2%", "first_share": ".1%"}
+    return [
+        format(value, digits.get(name, ".4f" if name.startswith("bpp") else ".2f"))
+        if isinstance(value, float)
+        else str(value)
+        for name, value in record.items()
+    ]
+
+
+def levels_figure(rgb: RgbArray, model: str, quality: int) -> Image.Image:
+    """Return the original and the picture after each level, with bpp and PSNR, as one picture."""
+    pictures = [(Image.fromarray(rgb), "original")]
+    for step in _steps(rgb, model, quality, EQUAL):
+        bpp = 8 * step.num_bytes / (rgb.shape[0] * rgb.shape[1])
+        psnr = psnr_db(rgb, np.asarray(step.image.convert("RGB")))
+        pictures.append((step.image, f"{step.name}: {bpp:.3f} bpp, {psnr:.2f} dB"))
+    return captioned_sheet(pictures)
+
+
+def _steps(rgb: RgbArray, model: str, quality: int, allocation: str) -> list[Preview]:
+    data = api.encode(rgb, model=model, quality=quality, level_bits=allocation)
+    return list(preview(data, model=find_model(model).path))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
