@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
 import imgcodec
 from imgcodec.codec.container import read_stream
@@ -90,14 +90,20 @@ def test_unknown_metadata_are_usage_errors(invoke, tagged, value):
     assert "icc,exif,xmp" in result.stderr
 
 
-def test_a_rotated_tagged_picture_comes_back_with_both(invoke, tagged, tmp_path):
-    assert invoke("encode", tagged, tmp_path / "a.cvb").exit_code == 0
+def test_a_rotated_tagged_photograph_comes_back_with_both(invoke, synthetic_rgb, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    photo, stream = tmp_path / "photo.jpg", tmp_path / "a.cvb"
+    Image.fromarray(synthetic_rgb).save(photo, exif=exif, icc_profile=profile, quality=95)
+    assert invoke("encode", photo, stream, "-q", "90").exit_code == 0
     for name in ("a.png", "a.webp", "a.jpg"):
-        assert invoke("decode", tmp_path / "a.cvb", tmp_path / name).exit_code == 0
+        assert invoke("decode", stream, tmp_path / name).exit_code == 0
         with Image.open(tmp_path / name) as back:
-            assert back.size == (12, 8)
-            assert back.info["icc_profile"] == b"a profile"
+            assert back.info["icc_profile"] == profile
             assert back.getexif()[0x0112] == 6
+            assert np.abs(np.asarray(back).astype(int) - synthetic_rgb).mean() < 6
+            assert ImageOps.exif_transpose(back).size == (96, 130)
 
 
 def test_pictures_above_the_limit_are_refused(invoke, photo):
