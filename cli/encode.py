@@ -72,6 +72,13 @@ def _check_level_bits(ctx: click.Context, param: click.Parameter, value: str | N
     callback=_check_metadata,
     help="What to keep: LIST is some of icc,exif,xmp.",
 )
+@click.option(
+    "--effort",
+    type=click.IntRange(1, 9),
+    default=1,
+    show_default=True,
+    help="Refine the file of this very picture: 9 is slow and smallest. Decoders do not care.",
+)
 @click.option("--strip-metadata", is_flag=True, hidden=True)
 @click.option("--frame", metavar="N", type=click.IntRange(min=0), help="Which of several, from 0.")
 @click.option(

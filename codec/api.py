@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ from imgcodec.codec.models.weights import (
     list_models,
     load_model,
 )
+from imgcodec.codec.refinement import MAX_EFFORT, STEPS_OF_EFFORT, Progress
 from imgcodec.codec.targets import Found, Target, meet_target, psnr_db
 from imgcodec.codec.tiling import Tile, region_of, synthesise, tile_grid
 
@@ -70,12 +72,14 @@ def encode(
     target_bytes: float | None = None,
     target_bpp: float | None = None,
     target_psnr: float | None = None,
+    effort: int = 1,
     level_bits: LevelBits = None,
     metadata: str = "all",
     strict: bool = False,
     frame: int | None = None,
     max_pixels: int = MAX_PIXELS,
     tile_px: int = TILE_PX,
+    progress: Progress = lambda _: None,
 ) -> bytes:
     """Compress a picture into the bytes of a `.cvb` file.
 
@@ -87,6 +91,9 @@ def encode(
         target_bytes: search for the best file within this size instead. The whole file counts.
         target_bpp: the same in bits per pixel.
         target_psnr: search for the smallest file with at least this PSNR of RGB in dB.
+        effort: 1 to 9; from 2 on the latents of this very picture are refined, which takes from a
+            second to a minute a megapixel and core longer and makes smaller files at equal
+            quality; any decoder reads them.
         level_bits: how bits go to the levels of models that have several: "equal" (all at the rate
             of the quality, the default), "preview" (more for the coarse levels), "fine" (fewer),
             "auto" (what is best for each tile, found by trying), or for each level but the finest
@@ -96,13 +103,15 @@ def encode(
         frame: which frame of a file with several, from 0; None refuses such files.
         max_pixels: refuse larger pictures before they are decoded.
         tile_px: side of the tiles, a power of two from 256 to 4096; bounds memory.
+        progress: called with the share of the work that is done, where it takes effort; once for
+            each file that a search for a target tries.
 
     Raises:
         ImageFormatError: the picture cannot be read, or is refused.
         UnknownModelError: no such model.
         UnreachableTargetError: no quality meets the target.
         ValueError: an argument is out of range, there is a target beside a quality or another, or
-            the model has no levels to allocate bits to.
+            the model has no levels to allocate bits to, or no latents to refine.
     """
     goals = {"bytes": target_bytes, "bpp": target_bpp, "psnr": target_psnr}
     targets = [
@@ -112,19 +121,20 @@ def encode(
     ]
     if len(targets) + (quality is not None) > 1:
         raise ValueError("give one of quality, target_bytes, target_bpp and target_psnr")
+    options: dict[str, Any] = {
+        "model": model,
+        "effort": effort,
+        "level_bits": level_bits,
+        "metadata": metadata,
+        "strict": strict,
+        "frame": frame,
+        "max_pixels": max_pixels,
+        "tile_px": tile_px,
+        "progress": progress,
+    }
     if targets:
-        return encode_to_target(
-            image,
-            targets[0],
-            model=model,
-            level_bits=level_bits,
-            metadata=metadata,
-            strict=strict,
-            frame=frame,
-            max_pixels=max_pixels,
-            tile_px=tile_px,
-        ).data
-    _, encode_at = _encoder(image, model, level_bits, tile_px, metadata, strict, frame, max_pixels)
+        return encode_to_target(image, targets[0], **options).data
+    _, encode_at = _encoder(image, **options)
     return encode_at(DEFAULT_QUALITY if quality is None else quality)
 
 
@@ -133,12 +143,14 @@ def encode_to_target(
     target: Target,
     *,
     model: str | os.PathLike = "beta",
+    effort: int = 1,
     level_bits: LevelBits = None,
     metadata: str = "all",
     strict: bool = False,
     frame: int | None = None,
     max_pixels: int = MAX_PIXELS,
     tile_px: int = TILE_PX,
+    progress: Progress = lambda _: None,
 ) -> Found:
     """Compress a picture to meet a target; see `encode`, which raises the same.
 
@@ -149,7 +161,16 @@ def encode_to_target(
         The file, its quality, and the value that it reaches.
     """
     picture, encode_at = _encoder(
-        image, model, level_bits, tile_px, metadata, strict, frame, max_pixels
+        image,
+        model=model,
+        effort=effort,
+        level_bits=level_bits,
+        metadata=metadata,
+        strict=strict,
+        frame=frame,
+        max_pixels=max_pixels,
+        tile_px=tile_px,
+        progress=progress,
     )
     weights = find_model(os.fspath(model)).path
 
@@ -161,15 +182,20 @@ def encode_to_target(
 
 def _encoder(
     image: PictureSource,
+    *,
     model: str | os.PathLike,
+    effort: int,
     level_bits: LevelBits,
-    tile_px: int,
     metadata: str,
     strict: bool,
     frame: int | None,
     max_pixels: int,
+    tile_px: int,
+    progress: Progress,
 ) -> tuple[Picture, Callable[..., bytes]]:
     """Return the picture and a function that encodes it with a quality and a rounding."""
+    if effort not in STEPS_OF_EFFORT:
+        raise ValueError(f"effort must be an integer from 1 to {MAX_EFFORT}, not {effort!r}")
     kept = parse_metadata_names(metadata)
     picture = read_picture(image, frame=frame, strict=strict, max_pixels=max_pixels)
     loaded = load_model(find_model(os.fspath(model)))
@@ -194,9 +220,16 @@ def _encoder(
         tiles = tile_grid(height, width, tile_px, loaded.model.stride_px)
         per_tile = [
             encode_tile(
-                loaded, picture.pixels, tile, quality, rounding=rounding, allocation=allocation
+                loaded,
+                picture.pixels,
+                tile,
+                quality,
+                rounding=rounding,
+                allocation=allocation,
+                effort=effort,
+                progress=lambda share, done=number: progress((done + share) / len(tiles)),
             )
-            for tile in tiles
+            for number, tile in enumerate(tiles)
         ]
         return write_stream(
             Stream(

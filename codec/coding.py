@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +19,7 @@ from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.errors import CorruptStreamError
 from imgcodec.codec.models.base import Pass, drive
 from imgcodec.codec.models.weights import LoadedModel
+from imgcodec.codec.refinement import Progress, refine
 from imgcodec.codec.tiling import Tile, analyse_tile, tile_grid
 
 Source = bytes | bytearray | memoryview | str | os.PathLike | BinaryIO
@@ -112,6 +113,8 @@ def encode_tile(
     *,
     rounding: float = 1.0,
     allocation: Sequence[int] | None = (),
+    effort: int = 1,
+    progress: Progress = lambda _: None,
 ) -> list[bytes]:
     """Return the streams of one tile, one for each segment.
 
@@ -122,17 +125,25 @@ def encode_tile(
         quality: 1 to 100.
         rounding: as in `CodecModel.passes`.
         allocation: the same; None for the best one of the tile.
+        effort: 1 to 9; see `codec.refinement`.
+        progress: called with the share of the tile's work that is done, where it takes effort.
     """
     model = loaded.model
     y = analyse_tile(model, pixels, tile, quality)
     if allocation is None:
         shown = pixels[tile.top :, tile.left :][: tile.height, : tile.width]
         allocation = find_allocation(loaded, y, shown, quality, rounding=rounding)
+    refined: Mapping[str, NDArray[np.int32]] = {}
+    if effort > 1:
+        refined = refine(
+            loaded, pixels, tile, y, quality, effort, rounding=rounding, progress=progress
+        )
     encoders = [PassEncoder(loaded.tables) for _ in range(model.num_segments(quality))]
 
     def respond(request: Pass) -> NDArray[np.int32]:
-        encoders[request.segment].encode(request.q, request.indexes)
-        return request.q
+        q = refined.get(request.name, request.q)
+        encoders[request.segment].encode(q, request.indexes)
+        return q
 
     shape = (y.shape[2], y.shape[3])
     drive(model.passes(shape, quality, y, rounding=rounding, allocation=allocation), respond)

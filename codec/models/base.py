@@ -18,10 +18,12 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.nets import rate
+from imgcodec.codec.nets.rounding import Rounding
 
 PassGenerator = Generator["Pass", np.ndarray, Tensor]
 
@@ -70,6 +72,26 @@ class TrainOutput:
     bits: Tensor
     auxiliary: Tensor
     stats: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Latents as a decoder would see them, differentiable as the rounding makes them.
+
+    Attributes:
+        y_hat: (B, M, h, w) decoded latents.
+        integers: of each part of the latents, coarse to fine, (B, C, h', w').
+        bits_of_parts: (B,) of each part.
+    """
+
+    y_hat: Tensor
+    integers: tuple[Tensor, ...]
+    bits_of_parts: tuple[Tensor, ...]
+
+    @property
+    def bits(self) -> Tensor:
+        """Bits (B,) of all parts."""
+        return torch.stack(self.bits_of_parts).sum(dim=0)
 
 
 def drive(passes: PassGenerator, respond: Callable[[Pass], np.ndarray | None]) -> Tensor:
@@ -180,6 +202,29 @@ class CodecModel(nn.Module, ABC):
                 first, are coded at a higher rate than that of the quality, in units of
                 `ALLOCATION_UNIT`; () for zeros. The decoder reads them from the first pass.
         """
+
+    def relax(self, y: Tensor, quality: int, rounding: Rounding) -> Coded:
+        """Code the latents of one tile differentiably, as `passes` does but for its last bits.
+
+        Only for a model in single precision, see `codec.refinement`.
+
+        Args:
+            y: (1, M, h, w) latents.
+            quality: 1 to 100.
+            rounding: what makes integers of them.
+
+        Raises:
+            ValueError: the latents of this family cannot be refined.
+        """
+        raise ValueError(f"{self.family} has no latents to refine: its only effort is 1")
+
+    def integers_by_pass(self, integers: Sequence[Tensor]) -> dict[str, np.ndarray]:
+        """Return, by the name of its pass, the array of integers of each pass.
+
+        Args:
+            integers: those of `Coded`.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def synthesis(self, y_hat: Tensor, quality: int) -> Tensor:

@@ -23,7 +23,6 @@ vectors, Cui et al. arXiv 2003.02012; integer networks, Balle et al. ICLR 2019.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +34,7 @@ from torch.nn import functional as F
 from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.models.base import (
     CodecModel,
+    Coded,
     Pass,
     PassGenerator,
     TrainOutput,
@@ -43,9 +43,16 @@ from imgcodec.codec.models.base import (
 from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.blocks import anchor_weights
 from imgcodec.codec.nets.context import MeanNet, RowFeatures, RowNet, pass_masks, tile_cell
-from imgcodec.codec.nets.exact import BIAS_BITS, MAGNITUDE_MAX, compand, on_grid, snap_
+from imgcodec.codec.nets.exact import BIAS_BITS, compand, on_grid, snap_
 from imgcodec.codec.nets.klt import klt_of_patches
-from imgcodec.codec.nets.rounding import round_by_cost, rounding_thresholds, scale_thresholds
+from imgcodec.codec.nets.rounding import (
+    CodedRounding,
+    Rounding,
+    round_by_cost,
+    rounding_thresholds,
+    scale_thresholds,
+    to_integers,
+)
 from imgcodec.codec.nets.transforms import (
     Analysis,
     HyperAnalysis,
@@ -94,6 +101,7 @@ class BetaModel(CodecModel):
         super().__init__()
         self.cfg = cfg
         m, anchors = cfg.latent_channels, cfg.num_anchors
+        self.axis = rate.RateAxis(anchors, cfg.lambda_min, cfg.lambda_max)
         self.latent_channels = m
         self.max_level = anchors - 1
         self.klt_analysis = nn.Conv2d(3 * STRIDE**2, m, 1)
@@ -132,18 +140,14 @@ class BetaModel(CodecModel):
         self.klt_synthesis.weight.copy_(basis.T[:, :, None, None])
         self.klt_synthesis.bias.copy_(mean)
         self.y_deviation.copy_(deviations.clamp_min(DEVIATION_MIN))
-        lambdas = self.lambdas(torch.arange(self.cfg.num_anchors, dtype=torch.float64))
-        # The uniform quantiser of lambda: d(bits)/d(step) balances lambda * 255^2 * d(MSE).
-        step = torch.sqrt(12 * 3 / (2 * math.log(2) * lambdas)) / 255.0
+        step = self.axis.steps()
         self.log_gain.copy_(-torch.log(step)[:, None].float().expand_as(self.log_gain))
         scale = deviations[None, :] / step[:, None]
         self.y_log_scale.copy_(torch.log(scale.clamp_min(rate.SCALE_MIN) / rate.SCALE_MIN))
 
     def lambdas(self, level: Tensor) -> Tensor:
         """Return lambda (of bpp + lambda * 255^2 * MSE) of rate levels 0..num_anchors-1."""
-        cfg = self.cfg
-        span = math.log(cfg.lambda_max / cfg.lambda_min)
-        return cfg.lambda_min * torch.exp(level * (span / (cfg.num_anchors - 1)))
+        return self.axis.lambdas(level)
 
     # ---- training ----------------------------------------------------------------------
 
@@ -159,13 +163,27 @@ class BetaModel(CodecModel):
             level: (B,) position on the rate axis.
         """
         weights = anchor_weights(level, self.cfg.num_anchors)
+        coded = self._code(self._analyse(x, weights), weights, CodedRounding(self.thresholds))
+        return TrainOutput(
+            x_hat=self._synthesise(coded.y_hat, weights),
+            bits=coded.bits,
+            auxiliary=coded.bits.new_zeros(()),
+            stats={"bpp_z": coded.bits_of_parts[0].mean() / (x.shape[2] * x.shape[3])},
+        )
+
+    def relax(self, y: Tensor, quality: int, rounding: Rounding) -> Coded:
+        """Code latents (1, M, h, w) differentiably; see `CodecModel.relax`."""
+        return self._code(y, self._weights(quality).float()[None], rounding)
+
+    def _code(self, y: Tensor, weights: Tensor, rounding: Rounding) -> Coded:
+        size = y.shape[2:]
+        y = _pad(y, HYPER_STRIDE)
         gain = (weights @ self.log_gain).exp()[:, :, None, None]
-        y = self._analyse(x, weights)
         z_gain = (weights @ self.z_log_gain).exp()[:, :, None, None]
         z = self.h_a(self._normalise(y)).float() * z_gain
-        z_hat = rate.round_ste(z)
+        z_hat = rounding(z, None, 0)
         z_rows = self._scale_rows(self.z_log_scale, weights).expand_as(z)
-        bits_z = rate.bits_of_integers(z_hat.detach(), z, z_rows).sum(dim=(1, 2, 3))
+        bits_z = rounding.bits(z_hat, z, z_rows).sum(dim=(1, 2, 3))
         features = self.h_s(z_hat / z_gain)
         row_features = self.exact["features"](z_hat, weights)
         base = self._scale_rows(self.y_log_scale, weights)
@@ -180,18 +198,23 @@ class BetaModel(CodecModel):
             offsets = self.exact["rows"][index](row_features, seen).float()
             rows = torch.where(mask, base + offsets * rate.ROWS_PER_NEPER, rows)
             error = (y - means) * gain
-            q = round_by_cost(error.detach(), _rows_to_indexes(rows.detach()), self.thresholds)
+            q = _zero_outside(rounding(error, rows, 1), size, y.shape[2:])
             residual = torch.where(mask, error, residual)
             integers = torch.where(mask, q, integers)
-            y_hat = torch.where(mask, means + (error + (q - error.detach())) / gain, y_hat)
-            seen = torch.where(mask, compand(q), seen)
-        bits_y = rate.bits_of_integers(integers, residual, rows).sum(dim=(1, 2, 3))
-        return TrainOutput(
-            x_hat=self._synthesise(y_hat, weights),
-            bits=bits_y + bits_z,
-            auxiliary=bits_y.new_zeros(()),
-            stats={"bpp_z": bits_z.mean() / (x.shape[2] * x.shape[3])},
+            y_hat = torch.where(mask, means + q / gain, y_hat)
+            seen = torch.where(mask, compand(rounding.seen(q)), seen)
+        bits_y = _inside(rounding.bits(integers, residual, rows), size).sum(dim=(1, 2, 3))
+        return Coded(
+            y_hat=_inside(y_hat, size),
+            integers=(z_hat, _inside(integers, size)),
+            bits_of_parts=(bits_z, bits_y),
         )
+
+    def integers_by_pass(self, integers: Sequence[Tensor]) -> dict[str, np.ndarray]:
+        """Return what each pass codes of integers z and y; see `CodecModel.integers_by_pass`."""
+        z, q = (part[0] for part in integers)
+        by_pass = {f"y{k + 1}": q[tile_cell(mask, q.shape)] for k, mask in enumerate(self.masks)}
+        return {name: to_integers(part) for name, part in {"z": z, **by_pass}.items()}
 
     # ---- coding ------------------------------------------------------------------------
 
@@ -250,14 +273,14 @@ class BetaModel(CodecModel):
         thresholds = scale_thresholds(self.thresholds, rounding)
         z = None
         if y is not None:
-            y = F.pad(y, (0, padded[1] - width, 0, padded[0] - height), mode="replicate")
-            z = _to_numpy(torch.round(self.h_a(self._normalise(y)) * z_gain))[0]
+            y = _pad(y, HYPER_STRIDE)
+            z = to_integers(torch.round(self.h_a(self._normalise(y)) * z_gain))[0]
         z_rows = self._exact_rows(self.z_log_scale, weights).expand(z_shape)
         where = _positions(z_shape, HYPER_STRIDE, shape)
-        received = yield Pass("z", 0, _to_numpy(_rows_to_indexes(z_rows)), z, where)
+        received = yield Pass("z", 0, to_integers(rate.rows_to_indexes(z_rows)), z, where)
         y_hat = torch.zeros(1, self.cfg.latent_channels, *padded, device=device)
         if received is None:
-            return y_hat[..., :height, :width]
+            return _inside(y_hat, shape)
         z_int = torch.from_numpy(received).to(device)
         features = self.h_s(z_int.float()[None] / z_gain)
         row_features = self.exact["features"].exact(z_int.double().clamp(-64, 64), weights)
@@ -278,12 +301,12 @@ class BetaModel(CodecModel):
             offsets = self.exact["rows"][index].exact(row_features, seen)
             rows = base + offsets * rate.ROWS_PER_NEPER
             q = None
-            indexes = _rows_to_indexes(rows[coded])
+            indexes = rate.rows_to_indexes(rows[coded])
             if y is not None:
                 error = ((y - means) * gain)[0][coded]
-                q = _to_numpy(round_by_cost(error, indexes, thresholds))
+                q = to_integers(round_by_cost(error, indexes, thresholds))
             where = grid[coded.cpu().numpy()]
-            received = yield Pass(f"y{index + 1}", 0, _to_numpy(indexes), q, where)
+            received = yield Pass(f"y{index + 1}", 0, to_integers(indexes), q, where)
             if received is None:
                 filling = True
                 y_hat = torch.where(mask, means, y_hat)
@@ -292,7 +315,7 @@ class BetaModel(CodecModel):
             q_int[coded] = torch.from_numpy(received).to(device).double()
             y_hat = torch.where(mask, means + q_int.float() / gain, y_hat)
             seen = torch.where(coded, compand(q_int), seen)
-        return y_hat[..., :height, :width]
+        return _inside(y_hat, shape)
 
     # ---- shared ------------------------------------------------------------------------
 
@@ -319,15 +342,8 @@ class BetaModel(CodecModel):
         return (weights @ log_scale)[:, None, None] * rate.ROWS_PER_NEPER
 
     def _weights(self, quality: int) -> Tensor:
-        """Return float64 (num_anchors,) interpolation weights, multiples of 1/64, by integers."""
-        last = self.cfg.num_anchors - 1
-        position = (quality - 1) * last * LEVEL_STEPS // 99
-        anchor, step = divmod(position, LEVEL_STEPS)
-        weights = torch.zeros(last + 1, dtype=torch.float64)
-        weights[anchor] = (LEVEL_STEPS - step) / LEVEL_STEPS
-        if step:
-            weights[anchor + 1] = step / LEVEL_STEPS
-        return weights.to(self.log_gain.device)
+        """Return the float64 (A,) weights of the rate anchors, multiples of 1/64."""
+        return self.axis.weights(self.axis.position(quality)).to(self.log_gain.device)
 
 
 def snap_parameters_(model: BetaModel) -> None:
@@ -344,14 +360,21 @@ def snap_parameters_(model: BetaModel) -> None:
     snap_(model.exact)
 
 
-def _to_numpy(x: Tensor) -> np.ndarray:
-    limit = float(MAGNITUDE_MAX - 1)
-    return x.clamp(-limit, limit).to(torch.int32).cpu().numpy()
+def _pad(y: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column of (B, M, h, w) up to multiples."""
+    height, width = y.shape[2:]
+    below, right = _up(height, multiple) - height, _up(width, multiple) - width
+    return F.pad(y, (0, right, 0, below), mode="replicate") if below or right else y
 
 
-def _rows_to_indexes(rows: Tensor) -> Tensor:
-    """Round real-valued rows (exact float64) to table indexes."""
-    return torch.floor(rows + 0.5).clamp(0, rate.NUM_ROWS - 1).long()
+def _inside(y: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cut what `_pad` added off again."""
+    return y[..., : size[0], : size[1]]
+
+
+def _zero_outside(q: Tensor, size: tuple[int, int], padded: tuple[int, int]) -> Tensor:
+    """Return integers that are zero where `_pad` added something."""
+    return F.pad(_inside(q, size), (0, padded[1] - size[1], 0, padded[0] - size[0]))
 
 
 def _positions(shape: torch.Size | tuple[int, ...], cell: int, grid: tuple[int, int]) -> np.ndarray:

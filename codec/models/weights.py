@@ -154,6 +154,7 @@ def hash_of_tensors(arrays: Mapping[str, NDArray]) -> str:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # whoever loads first: refinement needs gradients
 def _load(model_path: str, decoder_file: str, _mtime_ns: int) -> LoadedModel:
     info = _read_info(Path(model_path))
     arrays, metadata = _read_arrays(model_path)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from imgcodec.codec.nets.exact import MAGNITUDE_MAX
+from imgcodec.codec.nets.rate import bits_of_integers, bits_of_residual, rows_to_indexes
 
 THRESHOLD_MAX = 0.99
 
@@ -62,6 +64,80 @@ def round_by_cost(x: Tensor, indexes: Tensor, thresholds: Tensor) -> Tensor:
     cell = lower.long().clamp(max=columns - 1)
     threshold = thresholds.take(indexes * columns + cell)
     return torch.copysign(lower + (magnitude - lower > threshold), x)
+
+
+class CodedRounding:
+    """Rounding of a training batch: the integers that would be sent, straight through.
+
+    Their bits are those of the integers, but the gradient in the latents is that of noisy ones:
+    table rows learn from true integers, transforms from a smooth rate.
+    """
+
+    def __init__(self, thresholds: Tensor) -> None:
+        self._thresholds = thresholds
+
+    def __call__(self, x: Tensor, rows: Tensor | None, part: int) -> Tensor:
+        """Return integers of values in steps, by cost under real-valued rows, if any.
+
+        Args:
+            x: values in quantisation steps.
+            rows: real-valued table rows of the same shape, None for plain rounding.
+            part: number of the latents that they belong to.
+        """
+        plain = x.detach()
+        if rows is None:
+            return x + (torch.round(plain) - plain)
+        q = round_by_cost(plain, rows_to_indexes(rows.detach()), self._thresholds)
+        return x + (q - plain)
+
+    @staticmethod
+    def seen(integers: Tensor) -> Tensor:
+        """Return the integers as the networks of later rows see them."""
+        return integers.detach()
+
+    def bits(self, integers: Tensor, x: Tensor, rows: Tensor) -> Tensor:
+        """Return the bits of each of the integers that were made of `x`."""
+        return bits_of_integers(integers.detach(), x, rows)
+
+
+class SmoothRounding(CodedRounding):
+    """The same without the noise: the gradient is the mean over all noise."""
+
+    def bits(self, integers: Tensor, x: Tensor, rows: Tensor) -> Tensor:
+        """Return the bits of each of the integers that were made of `x`."""
+        upper, lower = (bits_of_residual(x.detach() + half, rows.detach()) for half in (0.5, -0.5))
+        smooth = (upper - lower) * x
+        return bits_of_residual(integers.detach(), rows) + smooth - smooth.detach()
+
+
+class GivenIntegers:
+    """No rounding: integers that are known, and what they do to everything after them.
+
+    Attributes:
+        rows: of each part, the real-valued table rows when it was last asked for.
+    """
+
+    def __init__(self, integers: Sequence[Tensor]) -> None:
+        self._integers = integers
+        self.rows: dict[int, Tensor] = {}
+
+    def __call__(self, x: Tensor, rows: Tensor | None, part: int) -> Tensor:
+        """Return the integers of a part."""
+        if rows is not None:
+            self.rows[part] = rows.detach()
+        return self._integers[part]
+
+    @staticmethod
+    def seen(integers: Tensor) -> Tensor:
+        """Return the integers as the networks of later rows see them."""
+        return integers
+
+    def bits(self, integers: Tensor, x: Tensor, rows: Tensor) -> Tensor:
+        """Return bits whose gradient is that of the rows alone."""
+        return bits_of_residual(integers.detach(), rows)
+
+
+Rounding = CodedRounding | GivenIntegers
 
 
 def to_integers(x: Tensor) -> np.ndarray:

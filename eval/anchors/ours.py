@@ -26,15 +26,19 @@ class ImgcodecCodec:
         settings: qualities, low to high rate.
         model: family, model id or path of a weights file.
         decoder: which of the model's decoders.
+        effort: of the encoder, 1 to 9.
     """
 
     name: str
     settings: Sequence[Setting]
     model: str = "beta"
     decoder: str = FIDELITY
+    effort: int = 1
 
     @classmethod
-    def of_model(cls, name: str, model: str, decoder: str = FIDELITY) -> ImgcodecCodec:
+    def of_model(
+        cls, name: str, model: str, decoder: str = FIDELITY, effort: int = 1
+    ) -> ImgcodecCodec:
         """Return the codec of a model with the ladder of qualities that the model recommends.
 
         Raises:
@@ -43,13 +47,14 @@ class ImgcodecCodec:
         from imgcodec.codec.models.weights import find_model, load_model
 
         ladder = load_model(find_model(model)).model.quality_ladder
-        return cls(name, ladder, model, decoder)
+        return cls(name, ladder, model, decoder, effort)
 
     def encode(self, rgb: RgbArray, setting: Setting) -> bytes:
         """Return the `.cvb` file for a uint8 HxWx3 array."""
         import imgcodec
 
-        return imgcodec.encode(rgb, model=self.model, quality=cast("int", setting))
+        quality = cast("int", setting)
+        return imgcodec.encode(rgb, model=self.model, quality=quality, effort=self.effort)
 
     def decode(self, data: bytes) -> RgbArray:
         """Return the uint8 HxWx3 array of a `.cvb` file."""
@@ -72,7 +77,10 @@ class ImgcodecCodec:
 
         info = find_model(self.model)
         name = "decoder" if self.decoder == FIDELITY else f"{self.decoder} decoder"
-        return f"imgcodec {info.id} ({info.hash[:8]}), {name} {info.kmac_decode:.1f} kMAC/px"
+        effort = "" if self.effort == 1 else f", effort {self.effort}"
+        return (
+            f"imgcodec {info.id} ({info.hash[:8]}), {name} {info.kmac_decode:.1f} kMAC/px{effort}"
+        )
 
     def sizes(self, data: bytes) -> tuple[float, float]:
         """Return (bytes of entropy-coded payload, likelihood estimate in bytes) of a file."""
@@ -124,12 +132,16 @@ class ImgcodecCodec:
 
 
 def register_all() -> None:
-    """Register a codec per model family, and one per further decoder of an installed model."""
+    """Register codecs: each model family, further decoders of installed models, efforts."""
     from imgcodec.codec.models.registry import FAMILIES
     from imgcodec.codec.models.weights import list_models
+    from imgcodec.codec.refinement import MAX_EFFORT
 
     pairs = [(family, FIDELITY) for family in FAMILIES]
     pairs += [(m.family, decoder) for m in list_models() for decoder in m.decoders[1:]]
     for family, decoder in dict.fromkeys(pairs):
         name = f"imgcodec-{family}" + ("" if decoder == FIDELITY else f"-{decoder}")
         register(name, functools.partial(ImgcodecCodec.of_model, name, family, decoder))
+    for effort in range(2, MAX_EFFORT + 1):
+        name = f"imgcodec-beta-effort{effort}"
+        register(name, functools.partial(ImgcodecCodec.of_model, name, "beta", effort=effort))
