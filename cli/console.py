@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from imgcodec.cli.errors import VERBOSE_KEY
+
+PROGRESS_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,16 @@ class Console:
         """Print a message to stderr only with ``-v``."""
         if self.is_verbose:
             click.echo(message, err=True)
+
+    @contextlib.contextmanager
+    def progress(self, label: str) -> Iterator[Callable[[float], None]]:
+        """Yield a function that shows a share of 0 to 1 and the time left, on a terminal."""
+        stream = click.get_text_stream("stderr")
+        if self.is_quiet or not stream.isatty():
+            yield lambda share: None
+            return
+        with click.progressbar(length=PROGRESS_STEPS, label=label, file=stream) as bar:
+            yield lambda share: bar.update(round(share * PROGRESS_STEPS) - bar.pos)
 
     def record(self, values: Any) -> None:
         """Print a JSON value to stdout."""

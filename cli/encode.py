@@ -21,6 +21,7 @@ Examples:
   imgcodec encode photo.png                        photo.cvb beside it
   imgcodec encode photo.png small.cvb -q 30
   imgcodec encode photo.png --target-bytes 40k
+  imgcodec encode photo.png -q 40 --effort 9       smaller, a minute a megapixel
   imgcodec encode photo.png --target-psnr 34 --metadata icc
   imgcodec encode photo.png -m hier --level-bits auto
   imgcodec encode a.png b.jpg 'more/*.tif' -o out
@@ -115,7 +116,11 @@ def command(
     target = choose_output(source, target, SUFFIX, force=force)
     if target == DASH and console.is_json:
         raise click.UsageError("--json and the file cannot both go to stdout.")
-    record = work(source, target)
+    if options["effort"] > 1:
+        with console.progress(f"effort {options['effort']}") as progress:
+            record = work(source, target, progress=progress)
+    else:
+        record = work(source, target)
     if console.is_json:
         console.record({"input": source, "output": target, **record})
     console.note(f"{source} -> {target}: {_describe(record)}")

@@ -199,6 +199,8 @@ def _encoder(
     kept = parse_metadata_names(metadata)
     picture = read_picture(image, frame=frame, strict=strict, max_pixels=max_pixels)
     loaded = load_model(find_model(os.fspath(model)))
+    if effort > 1 and not loaded.model.can_refine:
+        raise ValueError(f"{loaded.model.family} has no latents to refine: its only effort is 1")
     allocation = allocation_of(loaded.model, level_bits)
     alpha = None if picture.alpha is None else encode_alpha(picture.alpha)
     height, width = picture.pixels.shape[:2]

@@ -78,7 +78,7 @@ def refine(
     """Return integers of each pass of a tile, none where those of plain coding are no worse.
 
     Args:
-        loaded: model and tables.
+        loaded: model that `can_refine`, and tables.
         pixels: the picture (H, W, 3).
         tile: which part of it.
         y: (1, M, h, w) latents of the tile.
@@ -86,9 +86,6 @@ def refine(
         effort: 2 to 9, a key of `STEPS_OF_EFFORT`.
         rounding: as in `CodecModel.passes`.
         progress: called with the share of the steps that are done.
-
-    Raises:
-        ValueError: the latents of this family cannot be refined.
     """
     descent_steps, decision_steps = STEPS_OF_EFFORT[effort]
     num_steps = descent_steps + decision_steps

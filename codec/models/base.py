@@ -119,6 +119,8 @@ class CodecModel(nn.Module, ABC):
     """Number of levels whose rates the encoder may choose: all but the finest, if any."""
     float32_parameters: frozenset[str] = frozenset()
     """Names of parameters and buffers that float16 would harm."""
+    can_refine = False
+    """Whether `relax` and `integers_by_pass` are there."""
     decoder_prefixes: tuple[str, ...]
     """Beginnings of the names that synthesis alone uses: what a second decoder replaces."""
 
@@ -206,17 +208,14 @@ class CodecModel(nn.Module, ABC):
     def relax(self, y: Tensor, quality: int, rounding: Rounding) -> Coded:
         """Code the latents of one tile differentiably, as `passes` does but for its last bits.
 
-        Only for a model in single precision, see `codec.refinement`.
+        For families that `can_refine`, with the model in single precision; see `codec.refinement`.
 
         Args:
             y: (1, M, h, w) latents.
             quality: 1 to 100.
             rounding: what makes integers of them.
-
-        Raises:
-            ValueError: the latents of this family cannot be refined.
         """
-        raise ValueError(f"{self.family} has no latents to refine: its only effort is 1")
+        raise NotImplementedError
 
     def integers_by_pass(self, integers: Sequence[Tensor]) -> dict[str, np.ndarray]:
         """Return, by the name of its pass, the array of integers of each pass.

@@ -5,6 +5,7 @@ import struct
 import zlib
 
 import numpy as np
+from PIL import Image
 
 SIZES = [(1, 1), (1, 9), (7, 1), (5, 3), (33, 17)]  # (height, width)
 
@@ -55,3 +56,11 @@ def wide_tiff(samples) -> bytes:
         directory += struct.pack("<HHII", *entry)
     head = b"II*\0" + struct.pack("<I", depths + 2 * channels)
     return head + data + struct.pack("<3H", 16, 16, 16) + directory + bytes(4)
+
+
+def photograph(height, width) -> np.ndarray:
+    """Return a part of the photograph that matplotlib ships, uint8 (height, width, 3)."""
+    from matplotlib.cbook import get_sample_data
+
+    with Image.open(get_sample_data("grace_hopper.jpg")) as image:
+        return np.asarray(image)[60 : 60 + height, 160 : 160 + width].copy()
