@@ -15,8 +15,8 @@ from imgcodec.codec.models.weights import LoadedModel
 LevelBits = str | Sequence[float] | None
 
 EQUAL, AUTO = "equal", "auto"
-PRESETS = {EQUAL: 0.0, "preview": 0.5, "fine": -0.5}
-"""Bits per sample by which all levels but the finest are coded finer."""
+PRESETS = {EQUAL: 0.0, "preview": 1.0, "fine": -1.0}
+"""Bits per sample by which all levels but the finest are coded finer; training goes as far."""
 MAX_TRIALS = 10
 STEPS = (2, 1)
 
