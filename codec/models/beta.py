@@ -94,6 +94,7 @@ class BetaModel(CodecModel):
 
     family = "beta"
     stride_px = STRIDE
+    can_refine = True
     float32_parameters = frozenset({"y_deviation", "log_gain", "z_log_gain"})
     decoder_prefixes = ("g_s.", "klt_synthesis.")
 
@@ -299,7 +300,7 @@ class BetaModel(CodecModel):
                 continue
             coded = mask & inside
             offsets = self.exact["rows"][index].exact(row_features, seen)
-            rows = base + offsets * rate.ROWS_PER_NEPER
+            rows = offsets.mul_(rate.ROWS_PER_NEPER).add_(base)
             q = None
             indexes = rate.rows_to_indexes(rows[coded])
             if y is not None:
@@ -311,10 +312,10 @@ class BetaModel(CodecModel):
                 filling = True
                 y_hat = torch.where(mask, means, y_hat)
                 continue
-            q_int = torch.zeros(y_hat.shape[1:], dtype=torch.float64, device=device)
-            q_int[coded] = torch.from_numpy(received).to(device).double()
-            y_hat = torch.where(mask, means + q_int.float() / gain, y_hat)
-            seen = torch.where(coded, compand(q_int), seen)
+            integers = torch.from_numpy(received).to(device)
+            q_hat = torch.zeros_like(y_hat[0]).masked_scatter_(coded, integers.float())
+            y_hat = torch.where(mask, means + q_hat / gain, y_hat)
+            seen.masked_scatter_(coded, compand(integers.double()))
         return _inside(y_hat, shape)
 
     # ---- shared ------------------------------------------------------------------------

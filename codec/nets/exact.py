@@ -29,7 +29,7 @@ SUM_BITS = 53
 
 def on_grid(x: Tensor, bits: int) -> Tensor:
     """Round to multiples of 2**-bits (float64, halves up)."""
-    return torch.floor(x.double() * 2.0**bits + 0.5) * 2.0**-bits
+    return (x.double() * 2.0**bits).add_(0.5).floor_().mul_(2.0**-bits)
 
 
 def compand(q: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class ExactPointwise(nn.Module):
         """Map (C, H, W) float64 on the activation grid to (out, H, W), without rounding."""
         channels, height, width = x.shape
         out = self.weight[:, :, 0, 0] @ x.reshape(channels, height * width)
-        return (out + self.bias[:, None]).reshape(-1, height, width)
+        return out.add_(self.bias[:, None]).reshape(-1, height, width)
 
     def largest_sum(self, activation_max: float) -> float:
         """Return a bound on every partial sum, in units of the finest grid."""
