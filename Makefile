@@ -50,7 +50,8 @@ lint: $(VENV)/.full  ## check style (ruff) and types (mypy)
 	$(BIN)/ruff format --check .
 	@mkdir -p build/lint/imgcodec
 	@for name in $(PACKAGES); do ln -sfn ../../../$$name build/lint/imgcodec/$$name; done
-	@ln -sf ../../../imgcodec/__init__.py ../../../imgcodec/__main__.py build/lint/imgcodec/
+	@for name in __init__ __main__ pillow; do \
+		ln -sf ../../../imgcodec/$$name.py build/lint/imgcodec/; done
 	cd build/lint && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml
 
 format: $(VENV)/.full  ## rewrite the files in the house format

@@ -48,8 +48,9 @@ class CvbImageFile(ImageFile.ImageFile):
         self._data = data
         self._size = (header.width, header.height)
         self._mode = mode_of(header.is_gray, header.has_alpha)
+        metadata: dict[Any, Any] = info_of_metadata(stream.metadata)
         self.info = {
-            **info_of_metadata(stream.metadata),
+            **metadata,
             "quality": header.quality,
             "model": header.model_hash.hex(),
         }
@@ -80,7 +81,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     from imgcodec.codec.api import encode
 
     given = image.encoderinfo
-    changed = {name: given[name] for name in _INFO if name in given}
+    changed: dict[Any, Any] = {name: given[name] for name in _INFO if name in given}
     if changed:
         image = image.copy()
         image.info |= changed

@@ -84,3 +84,12 @@ def test_a_photograph_encodes_and_decodes_quickly():
         times["decode"].append(time.process_time() - middle)
     assert min(times["encode"]) < 1.0
     assert min(times["decode"]) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "budget"), list(zip(NAMES, (20_000, 40_000, 10_000), strict=True))
+)
+def test_sizes_are_filled_and_never_exceeded(name, budget):
+    """All images at five sizes: see CONTRIBUTING.md."""
+    data = imgcodec.encode(_load(name), target_bytes=budget)
+    assert 0.97 * budget <= len(data) <= budget
