@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,7 @@ class Console:
     @contextlib.contextmanager
     def progress(self, label: str) -> Iterator[Callable[[float], None]]:
         """Yield a function that shows a share of 0 to 1 and the time left, on a terminal."""
-        stream = click.get_text_stream("stderr")
+        stream = sys.stderr
         if self.is_quiet or not stream.isatty():
             yield lambda share: None
             return

@@ -118,7 +118,7 @@ def command(
         raise click.UsageError("--json and the file cannot both go to stdout.")
     if options["effort"] > 1:
         with console.progress(f"effort {options['effort']}") as progress:
-            record = work(source, target, progress=progress)
+            record = encode_file(source, target, progress=progress, **options)
     else:
         record = work(source, target)
     if console.is_json:

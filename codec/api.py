@@ -229,7 +229,7 @@ def _encoder(
                 rounding=rounding,
                 allocation=allocation,
                 effort=effort,
-                progress=lambda share, done=number: progress((done + share) / len(tiles)),
+                progress=_part_of(progress, number, len(tiles)),
             )
             for number, tile in enumerate(tiles)
         ]
@@ -310,6 +310,11 @@ def decode(
         image.paste(part.reduce(scale), place)
     image.info.update(info_of_metadata(stream.metadata))
     return image
+
+
+def _part_of(progress: Progress, done: int, count: int) -> Progress:
+    """Return what reports the progress of one of several parts, `done` of which are done."""
+    return lambda share: progress((done + share) / count)
 
 
 def _rectangle(crop: tuple[int, int, int, int], height: int, width: int) -> Tile:
