@@ -31,10 +31,10 @@ ALLOCATION_UNIT = 0.25
 """Levels of the rate axis by which an integer of an allocation shifts the rate."""
 
 
-def normal_tables() -> Tables:
+def normal_tables(max_half_width: int = 511) -> Tables:
     """Return a table of a zero-mean normal for every row of `nets.rate`."""
     scales = rate.SCALE_MIN * np.exp(np.arange(rate.NUM_ROWS) / rate.ROWS_PER_NEPER)
-    return Tables.gaussian(scales)
+    return Tables.gaussian(scales, max_half_width=max_half_width)
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,7 @@ class ConvVaeModel(CodecModel):
     @staticmethod
     def default_tables() -> Tables:
         """Return normal tables."""
-        return normal_tables()
+        return normal_tables(max_half_width=127)
 
     def num_segments(self, quality: int) -> int:
         """Return 1."""
