@@ -107,6 +107,7 @@ def train(
         patches = bank.patches(count, model.stride_px, random.Random(cfg.seed))
         model.init_from_patches(patches.cpu())
     if cfg.only == DECODER:
+        model.eval()  # codebooks that follow the latents stay where they are
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(model.decoder_prefixes))
     model = model.to(device, memory_format=torch.channels_last)
