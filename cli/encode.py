@@ -21,7 +21,7 @@ Examples:
   imgcodec encode photo.png                        photo.cvb beside it
   imgcodec encode photo.png small.cvb -q 30
   imgcodec encode photo.png --target-bytes 40k
-  imgcodec encode photo.png -q 40 --effort 9       smaller, a minute a megapixel
+  imgcodec encode photo.png -q 40 --effort 9       smaller, two minutes a megapixel
   imgcodec encode photo.png --target-psnr 34 --metadata icc
   imgcodec encode photo.png -m hier --level-bits auto
   imgcodec encode a.png b.jpg 'more/*.tif' -o out
