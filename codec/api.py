@@ -91,8 +91,8 @@ def encode(
         target_bytes: search for the best file within this size instead. The whole file counts.
         target_bpp: the same in bits per pixel.
         target_psnr: search for the smallest file with at least this PSNR of RGB in dB.
-        effort: 1 to 9; from 2 on the latents of this very picture are refined, which takes from a few
-            seconds to two minutes a megapixel and core longer and makes smaller files at equal
+        effort: 1 to 9; from 2 on the latents of this very picture are refined, which takes seconds
+            (2) to two minutes (9) more per megapixel and core and makes smaller files at equal
             quality; any decoder reads them.
         level_bits: how bits go to the levels of models that have several: "equal" (all at the rate
             of the quality, the default), "preview" (more for the coarse levels), "fine" (fewer),
