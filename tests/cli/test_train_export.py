@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 
+RECIPE = types.SimpleNamespace(loss=types.SimpleNamespace(lpips=0.0, lpips_network="squeeze"))
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """Replace the functions behind the two commands; return the list of their calls."""
@@ -19,7 +22,7 @@ def calls(monkeypatch):
         def function(*args, **kwargs):
             made.append((name, args, kwargs))
             if name != "export":
-                return name
+                return RECIPE if name == "load_recipe" else name
             Path(args[1]).write_bytes(b"weights")
             return {"bits_measured": 5.0}
 
@@ -54,7 +57,7 @@ def test_train_passes_recipe_data_and_settings(invoke, calls, recipe, tmp_path):
     (_, loaded, _), (_, read, _), (_, trained, options) = calls
     assert loaded == (recipe, ["train.lr=1e-3"])
     assert read == (shards,)
-    assert trained == ("load_recipe", "iter_pictures", tmp_path / "run")
+    assert trained == (RECIPE, "iter_pictures", tmp_path / "run")
     assert (options["resume"], options["init"]) == (False, None)
 
 

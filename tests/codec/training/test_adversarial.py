@@ -320,7 +320,7 @@ def test_processes_with_other_pictures_keep_one_discriminator(tmp_path, root):
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()[-2000:]
-    assert done.stdout.split() == [b"same", b"same"]
+    assert b"".join(done.stdout.split()) == b"samesame"  # lines of two processes may run together
 
 
 def test_the_discriminator_waits_for_its_start():
