@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-
 RECIPE = types.SimpleNamespace(loss=types.SimpleNamespace(lpips=0.0, lpips_network="squeeze"))
 
 
