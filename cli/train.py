@@ -74,13 +74,13 @@ def command(
 
     from imgcodec.codec.training.loop import train
     from imgcodec.codec.training.recipe import load_recipe
-    from imgcodec.datasets.shards import iter_pictures
+    from imgcodec.datasets.shards import iter_kinds
 
     recipe = load_recipe(recipe_path, list(settings))
     network = recipe.loss.lpips_network if recipe.loss.lpips else None
     weights = train(
         recipe,
-        iter_pictures([Path(path) for path in (*data, *more_data)]),
+        iter_kinds([Path(path) for path in (*data, *more_data)]),
         out_dir,
         resume=resume,
         init=None if init is None else Path(init),

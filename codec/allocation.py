@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from imgcodec.codec.models.base import ALLOCATION_UNIT, CodecModel, Pass, drive
+from imgcodec.codec.models.base import ALLOCATION_UNIT, CodecModel, drive_counting
 from imgcodec.codec.models.weights import LoadedModel
 
 LevelBits = str | Sequence[float] | None
@@ -118,16 +118,11 @@ def tile_cost(
     that a decoder would show if the tile were all of the picture. Arguments as in
     `find_allocation`.
     """
-    model, bits = loaded.model, 0.0
-
-    def count(request: Pass) -> NDArray[np.int32]:
-        nonlocal bits
-        bits += float(loaded.tables.code_lengths(request.q, request.indexes).sum())
-        return request.q
-
+    model = loaded.model
     shape = (y.shape[2], y.shape[3])
     passes = model.passes(shape, quality, y, rounding=rounding, allocation=allocation)
-    x_hat = model.synthesis(drive(passes, count), quality)[0, :, : pixels.shape[0]]
+    y_hat, bits = drive_counting(passes, loaded.tables)
+    x_hat = model.synthesis(y_hat, quality)[0, :, : pixels.shape[0]]
     shown = x_hat[:, :, : pixels.shape[1]].mul(255.0).round().clamp(0, 255)
     error = shown - torch.from_numpy(pixels.copy()).permute(2, 0, 1)
     # lambda weighs the mean over the three channels of the squared error in grey levels.

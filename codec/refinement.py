@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from imgcodec.codec.allocation import rate_weight
-from imgcodec.codec.models.base import CodecModel, Pass, drive
+from imgcodec.codec.models.base import CodecModel, drive_counting
 from imgcodec.codec.models.weights import LoadedModel
 from imgcodec.codec.nets.rate import rows_to_indexes
 from imgcodec.codec.nets.rounding import GivenIntegers, SmoothRounding, scale_thresholds
@@ -105,7 +105,6 @@ class _Task:
 
     Attributes:
         integers: of each part.
-        y_hat: (1, M, h, w) what they decode to.
     """
 
     def __init__(
@@ -125,7 +124,6 @@ class _Task:
         # lambda weighs the mean over the three channels of the squared error in grey levels.
         self.weight = rate_weight(self.model, quality) * 255.0**2 / self.x.shape[1]
         self.integers: tuple[Tensor, ...] = ()
-        self.y_hat = y
 
     def show(self, y_hat: Tensor) -> Tensor:
         """Return the picture (1, 3, H, W) of the region with these latents in the tile."""
@@ -154,7 +152,7 @@ class _Task:
             cost = float((bits + error).detach())
             if cost < least:
                 least = cost
-                self.y_hat, self.integers = y_hat, tuple(q.detach() for q in coded.integers)
+                self.integers = tuple(q.detach() for q in coded.integers)
             if step == num_steps:
                 break
             (slope,) = torch.autograd.grad(BITS_SHARE * bits + error, y)
@@ -279,16 +277,9 @@ def _cost(
     rounding: float = 1.0,
 ) -> float:
     """Return bits + error of a tile as it is coded, of latents or of integers."""
-    bits = 0.0
-
-    def respond(request: Pass) -> NDArray[np.int32]:
-        nonlocal bits
-        q = request.q if integers is None else integers[request.name]
-        bits += float(loaded.tables.code_lengths(q, request.indexes).sum())
-        return q
-
     shape = (task.y.shape[2], task.y.shape[3])
-    y_hat = drive(task.model.passes(shape, task.quality, y, rounding=rounding), respond)
+    passes = task.model.passes(shape, task.quality, y, rounding=rounding)
+    y_hat, bits = drive_counting(passes, loaded.tables, integers)
     shown = task.show(y_hat).mul(255.0).round().clamp(0, 255) / 255.0
     return bits + float(task.error(shown))
 

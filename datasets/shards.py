@@ -16,7 +16,15 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
 
 
 def iter_pictures(paths: list[Path]) -> Iterator[np.ndarray]:
-    """Yield RGB uint8 arrays (H, W, 3) from folders, shards and picture files.
+    """Yield the pictures of `iter_kinds` alone."""
+    for _, picture in iter_kinds(paths):
+        yield picture
+
+
+def iter_kinds(paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield kinds and RGB uint8 arrays (H, W, 3) from folders, shards and picture files.
+
+    The kind of a picture is the name of its shard without the number, or that of its folder.
 
     A folder is searched recursively for pictures, ``.tar`` shards and ``mnist.npz``; everything
     comes in sorted order. An ``.npz`` file yields its training digits, continued to multiples of 32
@@ -33,11 +41,17 @@ def iter_pictures(paths: list[Path]) -> Iterator[np.ndarray]:
         for file in _files_below(path) if path.is_dir() else [path]:
             for picture in _pictures_of_file(file):
                 count += 1
-                yield picture
+                yield _kind(file), picture
     if not count:
         raise FileNotFoundError(
             f"no pictures, .tar shards or mnist.npz in {', '.join(map(str, paths))}"
         )
+
+
+def _kind(file: Path) -> str:
+    if file.suffix.lower() in SUFFIXES:
+        return file.parent.name
+    return file.stem.rstrip("0123456789").rstrip("-_") or file.stem
 
 
 def _files_below(folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,6 +105,27 @@ def drive(passes: PassGenerator, respond: Callable[[Pass], np.ndarray | None]) -
         return stop.value
 
 
+def drive_counting(
+    passes: PassGenerator, tables: Tables, integers: Mapping[str, np.ndarray] | None = None
+) -> tuple[Tensor, float]:
+    """Run the passes of an encoder; return y_hat and the code length of all integers in bits.
+
+    Args:
+        passes: of `CodecModel.passes`.
+        tables: the tables that the indexes name.
+        integers: what to code instead of the integers of the passes, by their names.
+    """
+    bits = 0.0
+
+    def respond(request: Pass) -> np.ndarray:
+        nonlocal bits
+        q = request.q if integers is None else integers[request.name]
+        bits += float(tables.code_lengths(q, request.indexes).sum())
+        return q
+
+    return drive(passes, respond), bits
+
+
 class CodecModel(nn.Module, ABC):
     """A trained transform with its entropy model."""
 
@@ -146,6 +168,17 @@ class CodecModel(nn.Module, ABC):
             ValueError: this family has no use for them.
         """
         raise ValueError(f"a {self.family} model cannot start from another family")
+
+    def upgrade(self, tensors: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the tensors of this model that compute what smaller sizes of it computed.
+
+        A run that continues another one may add parts that start without effect, and rates.
+
+        Args:
+            tensors: state of a model of this family.
+            sizes: its sizes, the model section of its recipe.
+        """
+        return dict(tensors)
 
     @abstractmethod
     def lambdas(self, level: Tensor) -> Tensor:

@@ -15,7 +15,9 @@
               x_hat <- P^T y_hat + shuffle(blocks(y_hat)) <-+
 
 y is multiplied before rounding and divided afterwards by gain vectors that are interpolated
-between `num_anchors` rates: one set of weights for all qualities. Sources: scale hyperprior,
+between `num_anchors` rates: one set of weights for all qualities. With `learned_width` the hyper
+features, which are floats, also widen or narrow the step of every latent: rows and integers do not
+see the width, so files stay exact. Sources: scale hyperprior,
 Balle et al. arXiv 1802.01436; mean and context, Minnen et al. arXiv 1809.02736; checkerboard and
 quadtree passes, He et al. arXiv 2103.15306, Li et al. arXiv 2302.14402 (section 3.3); gain
 vectors, Cui et al. arXiv 2003.02012; integer networks, Balle et al. ICLR 2019.
@@ -23,8 +25,9 @@ vectors, Cui et al. arXiv 2003.02012; integer networks, Balle et al. ICLR 2019.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +44,7 @@ from imgcodec.codec.models.base import (
     normal_tables,
 )
 from imgcodec.codec.nets import rate
-from imgcodec.codec.nets.blocks import anchor_weights
+from imgcodec.codec.nets.blocks import anchor_weights, pointwise
 from imgcodec.codec.nets.context import MeanNet, RowFeatures, RowNet, pass_masks, tile_cell
 from imgcodec.codec.nets.exact import BIAS_BITS, compand, on_grid, snap_
 from imgcodec.codec.nets.klt import klt_of_patches
@@ -66,6 +69,10 @@ LEVEL_STEPS = 64
 """Positions on the rate axis between two anchors: levels are multiples of 1/64, exactly."""
 DEVIATION_MIN = 0.1
 """Networks see y divided by its KLT deviations, those below half a mid-rate step by this."""
+ANCHORED = ("log_gain", "y_log_scale", "z_log_scale", ".affine.log_scale", ".shift", ".level")
+"""Ends of the names of parameters with one row for each anchor."""
+WIDTH_LIMIT = 1.5
+"""The step width of a latent lies within a factor exp(+-1.5) of that of its channel."""
 ROUNDING_STRENGTH = 0.6
 """How far the encoder's rounding heeds the bits of the larger integer (0: plain rounding)."""
 
@@ -87,6 +94,7 @@ class BetaConfig:
     num_anchors: int = 8
     lambda_min: float = 0.0009
     lambda_max: float = 0.18
+    learned_width: bool = False
 
 
 class BetaModel(CodecModel):
@@ -114,6 +122,7 @@ class BetaModel(CodecModel):
         self.h_s = HyperSynthesis(cfg.hyper_channels, cfg.hyper_width, cfg.context_width)
         passes = range(cfg.num_passes)
         self.means = nn.ModuleList(MeanNet(m, cfg.context_width, first=i == 0) for i in passes)
+        self.widths = pointwise(cfg.context_width, m, zero=True) if cfg.learned_width else None
         self.log_gain = nn.Parameter(torch.zeros(anchors, m))
         self.z_log_gain = nn.Parameter(torch.full((anchors, cfg.hyper_channels), 1.6))
         rows = nn.ModuleList(RowNet(m, cfg.exact_width, first=i == 0) for i in passes)
@@ -145,6 +154,30 @@ class BetaModel(CodecModel):
         self.log_gain.copy_(-torch.log(step)[:, None].float().expand_as(self.log_gain))
         scale = deviations[None, :] / step[:, None]
         self.y_log_scale.copy_(torch.log(scale.clamp_min(rate.SCALE_MIN) / rate.SCALE_MIN))
+
+    def upgrade(self, tensors: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Add widths without effect and anchors between or beyond those of `tensors`.
+
+        Beyond the ends the gains follow the uniform quantiser of lambda; all else stays.
+        """
+        old = BetaConfig(**sizes)
+        axis = rate.RateAxis(old.num_anchors, old.lambda_min, old.lambda_max)
+        log_lambdas = self.lambdas(torch.arange(self.cfg.num_anchors, dtype=torch.float64)).log()
+        old_lambdas = axis.lambdas(torch.arange(old.num_anchors, dtype=torch.float64)).log()
+        span = (old_lambdas[-1] - old_lambdas[0]) / (old.num_anchors - 1)
+        level = (log_lambdas - old_lambdas[0]) / span
+        inside = level.clamp(0, old.num_anchors - 1)
+        weights = anchor_weights(inside, old.num_anchors)
+        beyond = ((level - inside) * span / 2).float()[:, None]
+        upgraded = dict(tensors)
+        for name, parameter in self.named_parameters():
+            if name.startswith("widths.") and name not in tensors:
+                upgraded[name] = torch.zeros_like(parameter)
+            elif name.endswith(ANCHORED):
+                upgraded[name] = (weights @ tensors[name].double()).float()
+                if name in ("log_gain", "y_log_scale"):
+                    upgraded[name] += beyond
+        return upgraded
 
     def lambdas(self, level: Tensor) -> Tensor:
         """Return lambda (of bpp + lambda * 255^2 * MSE) of rate levels 0..num_anchors-1."""
@@ -186,6 +219,7 @@ class BetaModel(CodecModel):
         z_rows = self._scale_rows(self.z_log_scale, weights).expand_as(z)
         bits_z = rounding.bits(z_hat, z, z_rows).sum(dim=(1, 2, 3))
         features = self.h_s(z_hat / z_gain)
+        gain = self._local_gain(gain, features)
         row_features = self.exact["features"](z_hat, weights)
         base = self._scale_rows(self.y_log_scale, weights)
         y_hat = torch.zeros_like(y)
@@ -286,7 +320,7 @@ class BetaModel(CodecModel):
         features = self.h_s(z_int.float()[None] / z_gain)
         row_features = self.exact["features"].exact(z_int.double().clamp(-64, 64), weights)
         base = self._exact_rows(self.y_log_scale, weights)
-        gain = (float_weights @ self.log_gain).exp()[:, :, None, None]
+        gain = self._local_gain((float_weights @ self.log_gain).exp()[:, :, None, None], features)
         seen = torch.zeros(y_hat.shape[1:], dtype=torch.float64, device=device)
         inside = torch.zeros(padded, dtype=torch.bool, device=device)
         inside[:height, :width] = True
@@ -331,6 +365,16 @@ class BetaModel(CodecModel):
 
     def _normalise(self, y: Tensor) -> Tensor:
         return y / self.y_deviation[:, None, None]
+
+    def _local_gain(self, gain: Tensor, features: Tensor) -> Tensor:
+        """Return the gains (B, M, h, w) of a picture, from those of its rate (B, M, 1, 1).
+
+        Features say where the eye forgives: there the step is wider.
+        """
+        if self.widths is None:
+            return gain
+        log_width = self.widths(features).float().clamp(-WIDTH_LIMIT, WIDTH_LIMIT)
+        return gain * torch.exp(-log_width)
 
     def _means(self, index: int, features: Tensor, y_hat: Tensor) -> Tensor:
         means = self.means[index](features, self._normalise(y_hat)).float()

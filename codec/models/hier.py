@@ -54,7 +54,11 @@ from imgcodec.codec.nets.blocks import anchor_weights
 from imgcodec.codec.nets.context import RowContext
 from imgcodec.codec.nets.klt import klt_of_patches
 from imgcodec.codec.nets.pyramid import CoarseFeatures, CoarserLatents, KltStep, MeanContext
-from imgcodec.codec.nets.rounding import rounding_thresholds, scale_thresholds
+from imgcodec.codec.nets.rounding import (
+    CodedRounding,
+    rounding_thresholds,
+    scale_thresholds,
+)
 from imgcodec.codec.nets.transforms import Analysis, Synthesis
 
 FINE_STRIDE = 16
@@ -233,6 +237,7 @@ class HierModel(CodecModel):
         weights = self._jittered_weights(level, is_jittered)
         hats: list[Tensor] = []
         bits: list[Tensor] = []
+        rounding = CodedRounding(self.thresholds)
         q = features = row_features = None
         for k, latents in enumerate(self._analyse(x, weights[-1])):
             size = latents.shape[2:]
@@ -242,7 +247,7 @@ class HierModel(CodecModel):
             gain = self.levels[k].gain(weights[k])
             gain = torch.where(is_jittered[:, None, None, None], gain.detach(), gain)
             delta, q, level_bits = self.levels[k](
-                latents - prediction, features, row_features, gain, weights[k], self.thresholds
+                latents - prediction, features, row_features, gain, weights[k], rounding
             )
             hats.append(prediction + delta)
             bits.append(level_bits)

@@ -12,7 +12,7 @@ from imgcodec.codec.models.base import Pass
 from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.context import MeanNet, RowNet, pass_masks, tile_cell
 from imgcodec.codec.nets.exact import BIAS_BITS, compand, on_grid, snap_
-from imgcodec.codec.nets.rounding import round_by_cost, to_integers
+from imgcodec.codec.nets.rounding import Rounding, round_by_cost, to_integers
 
 
 class Level(nn.Module):
@@ -68,12 +68,9 @@ class Level(nn.Module):
         row_features: Tensor,
         gain: Tensor,
         weights: Tensor,
-        thresholds: Tensor,
+        rounding: Rounding,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return decoded targets, their integers, and bits (B,), for training.
-
-        Integers are rounded as the encoder does and passed straight through. The gradient of the
-        bits in the latents is that of noisy ones; see `nets.rate.bits_of_integers`.
 
         Args:
             target: (B, M, h, w).
@@ -81,7 +78,7 @@ class Level(nn.Module):
             row_features: (B, E, h, w) of the rows.
             gain: (B, M, 1, 1).
             weights: (B, A) of the rate anchors.
-            thresholds: of `round_by_cost`.
+            rounding: what makes integers of the targets; see `nets.rounding`.
         """
         base = (weights @ self.log_scale)[:, :, None, None]
         decoded, seen = torch.zeros_like(target), torch.zeros_like(target)
@@ -92,15 +89,13 @@ class Level(nn.Module):
             mean = self._mean(index, features, decoded)
             own_rows = (base + row_net(row_features, seen).float()) * rate.ROWS_PER_NEPER
             own_error = (target - mean) * gain
-            indexes = rate.rows_to_indexes(own_rows.detach())
-            q = round_by_cost(own_error.detach(), indexes, thresholds)
-            through = own_error + (q - own_error.detach())
-            decoded = torch.where(mask, mean + through / gain, decoded)
-            seen = torch.where(mask, compand(q), seen)
+            q = rounding(own_error, own_rows, 0)
+            decoded = torch.where(mask, mean + q / gain, decoded)
+            seen = torch.where(mask, compand(rounding.seen(q)), seen)
             rows = torch.where(mask, own_rows, rows)
             error = torch.where(mask, own_error, error)
-            integers = torch.where(mask, through, integers)
-        bits = rate.bits_of_integers(integers.detach(), error, rows)
+            integers = torch.where(mask, q, integers)
+        bits = rounding.bits(integers, error, rows)
         return decoded, integers, bits.sum(dim=(1, 2, 3))
 
     def passes(

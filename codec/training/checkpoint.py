@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.weights import integers_to_float, model_of_decoder
 from imgcodec.codec.training.adversarial import Adversary
 from imgcodec.codec.training.recipe import Recipe
@@ -76,21 +77,22 @@ def load_checkpoint(
 
 
 def save_ema(path: Path, recipe: Recipe, ema: nn.Module, step: int) -> None:
-    """Write the averaged weights with their recipe (float16: small enough to send around)."""
-    tensors = {name: t.half().contiguous() for name, t in ema.state_dict().items()}
+    """Write the averaged weights, as they are, with their recipe."""
+    tensors = {name: t.contiguous() for name, t in ema.state_dict().items()}
     metadata = {"recipe": json.dumps(recipe.to_dict()), "step": str(step)}
     temporary = path.with_suffix(".tmp")
     save_file(tensors, temporary, metadata)
     temporary.replace(path)
 
 
-def load_initial_weights(model: nn.Module, path: Path) -> None:
+def load_initial_weights(model: CodecModel, path: Path) -> None:
     """Copy the weights of a safetensors file (averaged or shipped) into `model`.
 
     Raises:
-        ValueError: tensors are missing or have other shapes.
+        ValueError: tensors are missing or have other shapes than `model.upgrade` can give them.
     """
-    own, available = model.state_dict(), read_weights(path)
+    own = model.state_dict()
+    available = model.upgrade(read_weights(path), _recipe_of_weights(path)["model"])
     missing = sorted(set(own) - set(available))
     if missing:
         raise ValueError(f"{path} lacks {len(missing)} tensors, first {missing[0]}")
@@ -114,5 +116,10 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 def family_of_weights(path: Path) -> str:
     """Return the family of a safetensors file (averaged or shipped)."""
+    return str(_recipe_of_weights(path)["family"])
+
+
+def _recipe_of_weights(path: Path) -> dict[str, Any]:
     with safe_open(path, "pt") as file:
-        return str(json.loads(file.metadata()["recipe"])["family"])
+        recipe: dict[str, Any] = json.loads(file.metadata()["recipe"])
+    return recipe

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +33,14 @@ from imgcodec.codec.training.checkpoint import (
 )
 from imgcodec.codec.training.losses import Criterion
 from imgcodec.codec.training.optim import build_optimisers
-from imgcodec.codec.training.recipe import DECODER, Recipe
+from imgcodec.codec.training.recipe import AUTO, BFLOAT16, DECODER, Recipe
 from imgcodec.codec.training.validation import save_grid, validate
 
 PATCH_VALUES = 46_000_000
 """Pixel values in the patches from which a model starts."""
 ADOPTION_CROPS = 384
-HELD_OUT = 16
+HELD_OUT = 8
+"""Pictures of each kind for validation alone."""
 LOG_SECONDS, LOG_STEPS = 20, 50
 
 
@@ -54,7 +56,7 @@ class TrainState:
 
 def train(
     recipe: Recipe,
-    pictures: Iterable[np.ndarray],
+    pictures: Iterable[tuple[str, np.ndarray]],
     out_dir: Path,
     *,
     resume: bool = False,
@@ -69,7 +71,8 @@ def train(
 
     Args:
         recipe: resolved recipe.
-        pictures: RGB uint8 arrays (H, W, 3); smaller ones than the crops are left out.
+        pictures: kinds and RGB uint8 arrays (H, W, 3); smaller ones than the crops are left out,
+            and the first of each kind are kept for validation.
         out_dir: receives checkpoint.pt, ema.safetensors, log.csv, validation.csv, samples/ and,
             with a perceptual module, best.safetensors: the averaged weights of the lowest LPIPS.
         resume: continue from out_dir/checkpoint.pt with the same loss.
@@ -90,10 +93,11 @@ def train(
     out_dir.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(cfg.seed + rank)
     rng = random.Random(cfg.seed * 1000 + rank)
-    bank_pictures = list(pictures)
-    held_out, bank_pictures = bank_pictures[:HELD_OUT], bank_pictures[HELD_OUT:]
-    bank = CropBank(bank_pictures or held_out, cfg.crop_px, device)
-    report(f"{len(bank.pictures)} pictures, {world} process(es) on {device}")
+    held_out, bank_pictures = _hold_out(pictures)
+    bank = CropBank(bank_pictures or [p for _, p in held_out], cfg.crop_px, device)
+    precision = _precision(cfg.precision, device)
+    is_half = precision is torch.bfloat16
+    report(f"{len(bank.pictures)} pictures, {world} process(es) on {device} in {precision}")
 
     model = build_model(recipe.family, recipe.model)
     state = TrainState()
@@ -112,10 +116,10 @@ def train(
             parameter.requires_grad_(name.startswith(model.decoder_prefixes))
     model = model.to(device, memory_format=torch.channels_last)
     ema = copy.deepcopy(model).requires_grad_(False)
-    optimisers = build_optimisers(model, cfg.lr, cfg.weight_decay)
+    optimisers = build_optimisers(model, cfg.lr, cfg.weight_decay, precision)
     adversary = None
     if recipe.adversarial is not None:
-        adversary = Adversary(recipe.adversarial, device, bfloat16=cfg.bfloat16)
+        adversary = Adversary(recipe.adversarial, device, bfloat16=is_half)
     if perceptual is not None:
         perceptual = perceptual.to(device).requires_grad_(False).train()
     if resume:
@@ -130,7 +134,7 @@ def train(
         runner = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
     if cfg.compile:
         runner = torch.compile(runner)
-    criterion = Criterion(recipe.loss, perceptual, adversary, bfloat16=cfg.bfloat16)
+    criterion = Criterion(recipe.loss, perceptual, adversary, bfloat16=is_half)
     trainer = _Trainer(
         recipe, runner, model, ema, optimisers, criterion, bank, rng, state, out_dir, report
     )
@@ -168,7 +172,7 @@ class _Trainer:
         buffers = zip(model.buffers(), ema.buffers(), strict=True)
         self.buffers = [(own, average) for own, average in buffers]
 
-    def run(self, held_out: list[np.ndarray], *, is_main: bool) -> Path:
+    def run(self, held_out: list[tuple[str, np.ndarray]], *, is_main: bool) -> Path:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopped", True))
         next_checkpoint = next_validation = 0.0
         window: list[dict[str, Tensor]] = []
@@ -216,7 +220,8 @@ class _Trainer:
     def _step(self, progress: float) -> dict[str, Tensor]:
         cfg, state = self.cfg, self.state
         warmup = min(1.0, (state.step + 1) / max(1, cfg.warmup_steps))
-        cosine = cfg.lr_end + (1 - cfg.lr_end) * 0.5 * (1 + math.cos(math.pi * progress))
+        decayed = max(0.0, 1 - (1 - progress) / cfg.decay_share) if cfg.decay_share else 0.0
+        cosine = cfg.lr_end + (1 - cfg.lr_end) * 0.5 * (1 + math.cos(math.pi * decayed))
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = cfg.lr * warmup * cosine * group["lr_scale"]
@@ -225,7 +230,7 @@ class _Trainer:
         )
         x = x.to(memory_format=torch.channels_last)
         level = self._levels(cfg.batch_size).to(x.device)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=cfg.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.criterion.bfloat16):
             output = self.runner(x, level)
         loss, stats = self.criterion(x, output, self.model.lambdas(level), progress)
         for optimiser in self.optimisers:
@@ -304,11 +309,11 @@ class _Trainer:
         )
         save_ema(self.out_dir / "ema.safetensors", self.recipe, self.ema, self.state.step)
 
-    def _validate(self, held_out: list[np.ndarray]) -> None:
+    def _validate(self, held_out: list[tuple[str, np.ndarray]]) -> None:
         if not held_out:
             return
         started = time.monotonic()
-        rows, pairs = validate(self.ema, held_out, self.criterion.perceptual)
+        rows, pairs = validate(self.ema, held_out, self.criterion)
         for row in rows:
             self.report("validation  " + "  ".join(f"{k} {v}" for k, v in row.items()))
         times = {"step": self.state.step, "minutes": round(self.state.elapsed_s / 60, 2)}
@@ -321,6 +326,30 @@ class _Trainer:
         save_grid(pairs, self.out_dir / "samples" / f"step-{self.state.step:07d}.png")
         # Validation does not count as training time.
         self.started += time.monotonic() - started
+
+
+def _hold_out(
+    pictures: Iterable[tuple[str, np.ndarray]],
+) -> tuple[list[tuple[str, np.ndarray]], list[np.ndarray]]:
+    """Return the first pictures of each kind, with it, and all others."""
+    held_out: list[tuple[str, np.ndarray]] = []
+    others = []
+    counts: Counter[str] = Counter()
+    for kind, picture in pictures:
+        if counts[kind] < HELD_OUT:
+            held_out.append((kind, picture))
+        else:
+            others.append(picture)
+        counts[kind] += 1
+    return held_out, others
+
+
+def _precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the type of a recipe's precision; on a CPU without bfloat16 it would be emulated."""
+    if name == AUTO:
+        has_bfloat16 = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if has_bfloat16 else torch.float32
+    return torch.bfloat16 if name == BFLOAT16 else torch.float32
 
 
 def _say_nothing(_: str) -> None:

@@ -10,8 +10,11 @@ from torch.nn import functional as F
 
 from imgcodec.codec.models.base import TrainOutput
 from imgcodec.codec.training.adversarial import Adversary
+from imgcodec.codec.training.similarity import ms_ssim, ssimulacra2_score, ssimulacra2_sum
 
 LAMBDA_REFERENCE = 0.013
+SSIMULACRA2_POWER, MS_SSIM_POWER = 0.75, 0.95
+"""Of lambda: so each term keeps its share of the loss from the lowest rate to the highest."""
 BLOCK_PX, WINDOW_BLOCKS = 8, 12
 
 
@@ -21,13 +24,17 @@ class LossRecipe:
 
     The distortion is ``mse * 255^2 * MSE + l1 * 255 * L1 + lpips * LPIPS + 255^2 * (grid * G +
     edges * E)`` with G from `periodic_error` and E from `edge_error`; lambda belongs to the level
-    of each crop and w is ``(0.013 / lambda) ** lambda_weight_power``.
+    of each crop and w is ``(0.013 / lambda) ** lambda_weight_power``. Besides it the loss has
+    ``ssimulacra2 * (lambda / 0.013) ** 0.75 * S`` and ``ms_ssim * (lambda / 0.013) ** 0.95 *
+    (1 - MS-SSIM)``, S being the sum behind SSIMULACRA2.
 
     Attributes:
         rate: weight of the bits per pixel; 0 where the entropy model is frozen.
         mse: weight of the squared error in grey levels.
         l1: weight of the absolute error in grey levels.
         lpips: weight of LPIPS; a few hundred balance the squared error.
+        ssimulacra2: weight of S in bits per pixel at lambda 0.013.
+        ms_ssim: weight of 1 - MS-SSIM in bits per pixel at lambda 0.013.
         grid: weight of errors that repeat from block to block, which LPIPS and discriminators
             like to put into smooth areas.
         edges: weight of steps of the error between blocks.
@@ -39,6 +46,8 @@ class LossRecipe:
     mse: float = 1.0
     l1: float = 0.0
     lpips: float = 0.0
+    ssimulacra2: float = 0.0
+    ms_ssim: float = 0.0
     grid: float = 0.0
     edges: float = 0.0
     lpips_network: str = "squeeze"
@@ -106,12 +115,40 @@ class Criterion:
             lambdas: (B,) of the crops' levels.
             progress: share of the training done, for the adversary.
         """
+        bpp = output.bits / (x.shape[2] * x.shape[3])
+        losses, stats = self.reconstruction(x, output.x_hat, lambdas)
+        weight = self.weights(lambdas)
+        reconstruction = (weight * losses).mean()
+        loss = reconstruction + output.auxiliary
+        if self.recipe.rate:
+            loss = loss + (weight * self.recipe.rate * bpp).mean()
+        stats |= {"bpp": bpp.mean()} | output.stats
+        if self.adversary is not None:
+            term, terms = self.adversary.generator_terms(x, output.x_hat, reconstruction, progress)
+            loss = loss + term
+            stats |= terms
+        stats["loss"] = loss
+        return loss, {name: torch.as_tensor(value).detach() for name, value in stats.items()}
+
+    def weights(self, lambdas: Tensor) -> Tensor:
+        """Return the weights (B,) in the loss of crops at rates of the given lambdas (B,)."""
+        return (LAMBDA_REFERENCE / lambdas) ** self.recipe.lambda_weight_power
+
+    def reconstruction(
+        self, x: Tensor, x_hat: Tensor, lambdas: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what errors cost in bits per pixel, (B,), and means for the log.
+
+        Args:
+            x: (B, 3, H, W) in [0, 1].
+            x_hat: the same shape, reconstructions.
+            lambdas: (B,) of the crops' levels.
+        """
         recipe = self.recipe
-        error = output.x_hat.float() - x
+        error = x_hat.float() - x
         mse = error.square().mean(dim=(1, 2, 3)) * 255.0**2
         distortion = recipe.mse * mse
-        bpp = output.bits / (x.shape[2] * x.shape[3])
-        stats = {"bpp": bpp.mean(), "log10_mse": mse.log10().mean()}
+        stats = {"log10_mse": mse.log10().mean()}
         if recipe.l1:
             distortion = distortion + recipe.l1 * 255.0 * error.abs().mean(dim=(1, 2, 3))
         if recipe.grid:
@@ -124,18 +161,17 @@ class Criterion:
             stats["edges"] = steps.mean()
         if self.perceptual is not None and recipe.lpips:
             with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
-                lpips = self.perceptual(x, output.x_hat)
+                lpips = self.perceptual(x, x_hat)
             distortion = distortion + recipe.lpips * lpips
             stats["lpips"] = lpips.mean()
-        weight = (LAMBDA_REFERENCE / lambdas) ** recipe.lambda_weight_power
-        reconstruction = (weight * lambdas * distortion).mean()
-        loss = reconstruction + output.auxiliary
-        if recipe.rate:
-            loss = loss + (weight * recipe.rate * bpp).mean()
-        stats |= output.stats
-        if self.adversary is not None:
-            term, terms = self.adversary.generator_terms(x, output.x_hat, reconstruction, progress)
-            loss = loss + term
-            stats |= terms
-        stats["loss"] = loss
-        return loss, {name: torch.as_tensor(value).detach() for name, value in stats.items()}
+        losses = lambdas * distortion
+        relative = lambdas / LAMBDA_REFERENCE
+        if recipe.ssimulacra2:
+            weighted = ssimulacra2_sum(x, x_hat.float())
+            losses = losses + recipe.ssimulacra2 * relative**SSIMULACRA2_POWER * weighted
+            stats["ssimulacra2"] = ssimulacra2_score(weighted).mean()
+        if recipe.ms_ssim:
+            similarity = ms_ssim(x, x_hat.float().clamp(0, 1))
+            losses = losses + recipe.ms_ssim * relative**MS_SSIM_POWER * (1 - similarity)
+            stats["ms_ssim"] = similarity.mean()
+        return losses, stats

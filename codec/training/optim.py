@@ -30,9 +30,9 @@ KLT_LR_SCALE = 0.05
 
 
 @torch.no_grad()
-def orthogonalise(matrices: Tensor) -> Tensor:
-    """Return matrices (N, rows, columns) with all singular values near one (bfloat16)."""
-    x = matrices.bfloat16()
+def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """Return matrices (N, rows, columns) with all singular values near one, in `dtype`."""
+    x = matrices.to(dtype)
     transposed = x.shape[1] > x.shape[2]
     if transposed:
         x = x.mT
@@ -48,8 +48,14 @@ class Muon(torch.optim.Optimizer):
     """Momentum with orthogonalised updates for 1x1 convolution weights (out, in, 1, 1)."""
 
     def __init__(
-        self, params: Iterable[Any], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        params: Iterable[Any],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
+        self.dtype = dtype
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -65,7 +71,8 @@ class Muon(torch.optim.Optimizer):
                 updates = [self._momentum(p, group["momentum"]) for p in parameters]
                 stacked = torch.stack([u.reshape(rows, columns) for u in updates])
                 scale = -0.2 * max(rows, columns) ** 0.5 * group["lr"]
-                for p, update in zip(parameters, orthogonalise(stacked), strict=True):
+                directions = orthogonalise(stacked, self.dtype)
+                for p, update in zip(parameters, directions, strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
                     p.add_(update.reshape(p.shape).to(p.dtype), alpha=scale)
 
@@ -80,14 +87,17 @@ class Muon(torch.optim.Optimizer):
 
 
 def build_optimisers(
-    model: nn.Module, lr: float, weight_decay: float = 0.0
+    model: nn.Module,
+    lr: float,
+    weight_decay: float = 0.0,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> list[torch.optim.Optimizer]:
     """Return [Muon, AdamW] that share the parameters of `model` between them.
 
     The KLT matrices start where they should end and carry the mean brightness, whose gain must
     hold to a thousandth: Muon's equal steps in all directions make it oscillate, and training
     diverges within 200 steps. They take AdamW steps, `KLT_LR_SCALE` times smaller. The loop
-    multiplies the learning rate by each group's "lr_scale".
+    multiplies the learning rate by each group's "lr_scale". Muon's iterations run in `dtype`.
     """
     linear, matrices, others = [], [], []
     for name, parameter in model.named_parameters():
@@ -103,6 +113,6 @@ def build_optimisers(
         {"params": linear, "lr_scale": KLT_LR_SCALE},
     ]
     return [
-        Muon([{"params": matrices, "lr_scale": 1.0}], lr, weight_decay=weight_decay),
+        Muon([{"params": matrices, "lr_scale": 1.0}], lr, weight_decay=weight_decay, dtype=dtype),
         torch.optim.AdamW(groups, lr, betas=(0.9, 0.99), weight_decay=0.0),
     ]

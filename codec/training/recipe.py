@@ -15,6 +15,7 @@ from imgcodec.codec.training.losses import LossRecipe
 
 DECODER = "decoder"
 PARTS = ("all", DECODER)
+AUTO, BFLOAT16, FLOAT32 = PRECISIONS = ("auto", "bfloat16", "float32")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class TrainRecipe:
         batch_size: crops per step and process.
         crop_px: side of the square crops, a multiple of 64 (of 32 for convvae).
         lr: peak learning rate of Muon and AdamW alike.
-        lr_end: final fraction of `lr` (cosine).
+        lr_end: final fraction of `lr`.
+        decay_share: last part of the training in which the rate falls to its end (cosine).
         warmup_steps: steps of linear warm-up.
         clip_norm: gradient norm limit.
         ema_decay: decay of the averaged weights.
@@ -36,7 +38,8 @@ class TrainRecipe:
         flip_probability: share of crops that are mirrored.
         only: "all", or "decoder": train the synthesis, freeze everything else.
         seed: seed of every generator.
-        bfloat16: autocast of the transforms.
+        precision: of the transforms and of Muon's iterations: bfloat16, float32, or auto, which
+            takes bfloat16 where the hardware multiplies in it.
         compile: torch.compile the model (worth it on a GPU only).
         validate_minutes, checkpoint_minutes: intervals.
         validate_steps: interval in steps, instead of minutes where it is not 0.
@@ -48,6 +51,7 @@ class TrainRecipe:
     crop_px: int = 192
     lr: float = 1.5e-3
     lr_end: float = 0.02
+    decay_share: float = 1.0
     warmup_steps: int = 200
     weight_decay: float = 0.0
     clip_norm: float = 1.0
@@ -57,7 +61,7 @@ class TrainRecipe:
     flip_probability: float = 0.5
     only: str = "all"
     seed: int = 1
-    bfloat16: bool = True
+    precision: str = AUTO
     compile: bool = False
     validate_minutes: float = 10.0
     validate_steps: int = 0
@@ -66,6 +70,8 @@ class TrainRecipe:
     def __post_init__(self) -> None:
         if self.only not in PARTS:
             raise ValueError(f"only must be one of {', '.join(PARTS)}, not {self.only!r}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {', '.join(PRECISIONS)}, not {self.precision!r}")
 
 
 @dataclass(frozen=True)

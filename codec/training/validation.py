@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 from imgcodec.codec.entropy.tables import Tables
-from imgcodec.codec.models.base import CodecModel, Pass, drive
+from imgcodec.codec.models.base import CodecModel, drive_counting
+from imgcodec.codec.training.losses import Criterion
 
 QUALITIES = (10, 40, 70, 100)
 SIDE_PX = 256
@@ -33,14 +34,7 @@ def evaluate(
     x = torch.from_numpy(picture.copy()).to(device)
     x = x.permute(2, 0, 1)[None].float() / 255.0
     y = model.analysis(x, quality)
-    bits = 0.0
-
-    def measure(item: Pass) -> np.ndarray:
-        nonlocal bits
-        bits += float(tables.code_lengths(item.q, item.indexes).sum())
-        return item.q
-
-    y_hat = drive(model.passes(tuple(y.shape[2:]), quality, y), measure)
+    y_hat, bits = drive_counting(model.passes(tuple(y.shape[2:]), quality, y), tables)
     x_hat = (model.synthesis(y_hat, quality)[0] * 255.0).round().clamp(0, 255)
     decoded = x_hat.permute(1, 2, 0).byte().cpu().numpy()
     mse = float(np.mean((decoded.astype(np.float64) - picture) ** 2))
@@ -48,42 +42,63 @@ def evaluate(
 
 
 def validate(
-    ema: CodecModel, pictures: list[np.ndarray], perceptual: nn.Module | None = None
+    ema: CodecModel, pictures: list[tuple[str, np.ndarray]], criterion: Criterion
 ) -> tuple[list[dict[str, Any]], list[tuple[np.ndarray, np.ndarray]]]:
-    """Return a row of mean bpp, PSNR and LPIPS per quality, and (original, decoded) pairs.
+    """Return rows of means by quality and kind of picture, and (original, decoded) pairs.
 
-    LPIPS is there if the `perceptual` module is.
+    A row has bpp, PSNR, the terms of the loss that are no error of pixels, and the weighed loss of
+    rate and distortion, all of decoded integers. LPIPS is there if the criterion has its module.
+
+    Args:
+        ema: averaged model.
+        pictures: kinds and RGB uint8 arrays (H, W, 3).
+        criterion: of the training.
     """
     tables = ema.default_tables()
     model = copy.deepcopy(ema).prepare(tables.bits(), tables.half_widths)
     rows, pairs = [], []
     for quality in QUALITIES:
-        results = []
-        for picture in pictures:
+        results = defaultdict(list)
+        for kind, picture in pictures:
             crop = picture[:SIDE_PX, :SIDE_PX]
             bpp, psnr, decoded = evaluate(model, crop, quality, tables)
             crop = crop[: decoded.shape[0], : decoded.shape[1]]
             values = {"bpp": bpp, "psnr_db": psnr}
-            if perceptual is not None:
-                values["lpips"] = _lpips(perceptual, crop, decoded)
-            results.append(values)
+            values |= _losses(model, criterion, crop, decoded, quality, bpp)
+            results[kind].append(values)
             if quality == QUALITIES[1]:
                 pairs.append((crop, decoded))
-        means = {name: float(np.mean([r[name] for r in results])) for name in results[0]}
-        rows.append({"quality": quality, **{k: round(v, 4) for k, v in means.items()}})
+        for kind, found in results.items():
+            means = {name: round(float(np.mean([r[name] for r in found])), 4) for name in found[0]}
+            rows.append({"quality": quality, "kind": kind, **means})
     return rows, pairs
 
 
-def _lpips(perceptual: nn.Module, original: np.ndarray, decoded: np.ndarray) -> float:
-    was_training, device = perceptual.training, next(perceptual.parameters()).device
+@torch.no_grad()
+def _losses(
+    model: CodecModel,
+    criterion: Criterion,
+    original: np.ndarray,
+    decoded: np.ndarray,
+    quality: int,
+    bpp: float,
+) -> dict[str, float]:
+    device = next(model.parameters()).device
     x, x_hat = (
         torch.from_numpy(p.copy()).to(device).permute(2, 0, 1)[None] / 255.0
         for p in (original, decoded)
     )
-    with torch.no_grad():
-        value = float(perceptual.eval()(x, x_hat))
-    perceptual.train(was_training)
-    return value
+    lambdas = model.lambdas(torch.tensor([model.level_of(quality)], device=device))
+    perceptual = criterion.perceptual
+    was_training = perceptual is not None and perceptual.training
+    if perceptual is not None:
+        perceptual.eval()
+    distortion, stats = criterion.reconstruction(x, x_hat, lambdas)
+    if perceptual is not None:
+        perceptual.train(was_training)
+    loss = criterion.weights(lambdas) * (criterion.recipe.rate * bpp + distortion)
+    stats.pop("log10_mse")
+    return {name: float(value) for name, value in stats.items()} | {"loss": float(loss)}
 
 
 def save_grid(pairs: list[tuple[np.ndarray, np.ndarray]], path: Path, columns: int = 4) -> None:

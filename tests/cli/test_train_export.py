@@ -32,8 +32,12 @@ def calls(monkeypatch):
         ("imgcodec.codec.training.loop", "train"),
         ("imgcodec.codec.training.export", "export"),
         ("imgcodec.datasets.shards", "iter_pictures"),
+        ("imgcodec.datasets.shards", "iter_kinds"),
     ):
-        fake = types.SimpleNamespace(**{function: record(function), "LICENCE": "MIT"})
+        fake = sys.modules.get(module)
+        if not isinstance(fake, types.SimpleNamespace):
+            fake = types.SimpleNamespace(LICENCE="MIT")
+        setattr(fake, function, record(function))
         monkeypatch.setitem(sys.modules, module, fake)
     return made
 
@@ -56,7 +60,7 @@ def test_train_passes_recipe_data_and_settings(invoke, calls, recipe, tmp_path):
     (_, loaded, _), (_, read, _), (_, trained, options) = calls
     assert loaded == (recipe, ["train.lr=1e-3"])
     assert read == (shards,)
-    assert trained == (RECIPE, "iter_pictures", tmp_path / "run")
+    assert trained == (RECIPE, "iter_kinds", tmp_path / "run")
     assert (options["resume"], options["init"]) == (False, None)
 
 

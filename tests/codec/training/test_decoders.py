@@ -30,7 +30,8 @@ def run(request, tmp_path_factory):
         train=replace(recipe.train, only="decoder", steps=6, lr=1e-2),
         loss=LossRecipe(rate=0.0),
     )
-    ema = train(recipe, smooth_pictures(20), folder / "run", init=weights, report=lambda _: None)
+    pictures = [("smooth", picture) for picture in smooth_pictures(20)]
+    ema = train(recipe, pictures, folder / "run", init=weights, report=lambda _: None)
     return weights, ema
 
 
