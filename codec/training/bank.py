@@ -1,4 +1,4 @@
-"""Random crops from pictures that live in memory, on the CPU or on the GPU."""
+"""Random crops from pictures that live in memory, on the CPU or on the GPU, and of graphics."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+from imgcodec.codec.training.graphics import draw_graphics
 
 
 class CropBank:
@@ -32,15 +35,26 @@ class CropBank:
         scale_min: float,
         scale_probability: float,
         flip_probability: float,
+        graphics_share: float = 0.0,
     ) -> Tensor:
         """Return (count, 3, crop, crop) float32 in [0, 1].
 
         With `scale_probability` a larger region, up to crop / scale_min, is reduced to the crop
-        (bicubic with antialiasing), as if the picture had been taken from further away.
+        (bicubic with antialiasing), as if the picture had been taken from further away. A
+        `graphics_share` of the crops is drawn, now and then on a photograph.
         """
-        return torch.stack(
-            [self._crop(rng, scale_min, scale_probability, flip_probability) for _ in range(count)]
-        )
+        crops = []
+        for _ in range(count):
+            crop = self._crop(rng, scale_min, scale_probability, flip_probability)
+            if graphics_share and rng.random() < graphics_share:
+                crop = self._drawing(rng, crop)
+            crops.append(crop)
+        return torch.stack(crops)
+
+    def _drawing(self, rng: random.Random, crop: Tensor) -> Tensor:
+        photograph = Image.fromarray((crop * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+        drawing = np.array(draw_graphics(rng, self.crop_px, photograph))
+        return torch.from_numpy(drawing).to(self.device).permute(2, 0, 1).float() / 255.0
 
     def _crop(
         self,

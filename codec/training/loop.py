@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch import distributed as dist
 
@@ -31,10 +32,11 @@ from imgcodec.codec.training.checkpoint import (
     save_checkpoint,
     save_ema,
 )
+from imgcodec.codec.training.graphics import draw_graphics
 from imgcodec.codec.training.losses import Criterion
 from imgcodec.codec.training.optim import build_optimisers
 from imgcodec.codec.training.recipe import AUTO, BFLOAT16, DECODER, Recipe
-from imgcodec.codec.training.validation import save_grid, validate
+from imgcodec.codec.training.validation import SIDE_PX, save_grid, validate
 
 PATCH_VALUES = 46_000_000
 """Pixel values in the patches from which a model starts."""
@@ -95,6 +97,8 @@ def train(
     rng = random.Random(cfg.seed * 1000 + rank)
     held_out, bank_pictures = _hold_out(pictures)
     bank = CropBank(bank_pictures or [p for _, p in held_out], cfg.crop_px, device)
+    if cfg.graphics_share:
+        held_out += _held_out_graphics(held_out[0][1])
     precision = _precision(cfg.precision, device)
     is_half = precision is torch.bfloat16
     report(f"{len(bank.pictures)} pictures, {world} process(es) on {device} in {precision}")
@@ -226,7 +230,12 @@ class _Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = cfg.lr * warmup * cosine * group["lr_scale"]
         x = self.bank.sample(
-            cfg.batch_size, self.rng, cfg.scale_min, cfg.scale_probability, cfg.flip_probability
+            cfg.batch_size,
+            self.rng,
+            cfg.scale_min,
+            cfg.scale_probability,
+            cfg.flip_probability,
+            cfg.graphics_share,
         )
         x = x.to(memory_format=torch.channels_last)
         level = self._levels(cfg.batch_size).to(x.device)
@@ -342,6 +351,14 @@ def _hold_out(
             others.append(picture)
         counts[kind] += 1
     return held_out, others
+
+
+def _held_out_graphics(picture: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Return drawings for validation, the same ones in every run on a machine (and its fonts)."""
+    rng = random.Random(0)
+    photograph = Image.fromarray(picture)
+    drawings = [draw_graphics(rng, SIDE_PX, photograph) for _ in range(HELD_OUT)]
+    return [("graphics", np.asarray(drawing)) for drawing in drawings]
 
 
 def _precision(name: str, device: torch.device) -> torch.dtype:

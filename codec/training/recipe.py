@@ -36,6 +36,7 @@ class TrainRecipe:
         scale_min: smallest random reduction of a crop (1 = none).
         scale_probability: share of crops that are reduced at random.
         flip_probability: share of crops that are mirrored.
+        graphics_share: share of crops that are drawn; see `graphics`.
         only: "all", or "decoder": train the synthesis, freeze everything else.
         seed: seed of every generator.
         precision: of the transforms and of Muon's iterations: bfloat16, float32, or auto, which
@@ -59,6 +60,7 @@ class TrainRecipe:
     scale_min: float = 0.5
     scale_probability: float = 0.5
     flip_probability: float = 0.5
+    graphics_share: float = 0.0
     only: str = "all"
     seed: int = 1
     precision: str = AUTO
