@@ -21,6 +21,7 @@ Examples:
   imgcodec encode photo.png                        photo.cvb beside it
   imgcodec encode photo.png small.cvb -q 30
   imgcodec encode photo.png --target-bytes 40k
+  imgcodec encode screenshot.png --lossless
   imgcodec encode photo.png -q 40 --effort 9       smaller, two minutes a megapixel
   imgcodec encode photo.png --target-psnr 34 --metadata icc
   imgcodec encode photo.png -m hier --level-bits auto
@@ -80,6 +81,14 @@ def _check_level_bits(ctx: click.Context, param: click.Parameter, value: str | N
     show_default=True,
     help="Refine the file of this very picture: 9 is slow and smallest. Decoders do not care.",
 )
+@click.option(
+    "--exact",
+    type=click.Choice(["auto", "none", "all"]),
+    default="auto",
+    show_default=True,
+    help="Store blocks of text and graphics without loss, where that pays; or none, or all.",
+)
+@click.option("--lossless", is_flag=True, help="Store everything without loss: --exact all.")
 @click.option("--strip-metadata", is_flag=True, hidden=True)
 @click.option("--frame", metavar="N", type=click.IntRange(min=0), help="Which of several, from 0.")
 @click.option(
@@ -94,6 +103,7 @@ def command(
     batch: BatchOptions,
     force: bool,
     strip_metadata: bool,
+    lossless: bool,
     console: Console,
     **options: Any,
 ) -> None:
@@ -107,6 +117,8 @@ def command(
     """
     if strip_metadata:
         options["metadata"] = "none"
+    if lossless:
+        options["exact"] = "all"
     work: Work = functools.partial(encode_file, **options)
     if batch.folder is not None:
         items = find_items(arguments, batch, SUFFIX, _is_picture)
@@ -139,7 +151,7 @@ def encode_file(
         options: further keywords of `imgcodec.encode`.
     """
     from imgcodec.codec import api
-    from imgcodec.codec.container import read_header
+    from imgcodec.codec.inspection import exact_share_of
 
     if max_pixels is not None:
         options["max_pixels"] = max_pixels
@@ -157,19 +169,22 @@ def encode_file(
             raise
         raise Failure(str(error), EXIT_USAGE) from error  # the model has no such levels
     write_bytes(target, data)
-    header = read_header(data)
+    header, exact_share = exact_share_of(data)
     return {
         "bytes": len(data),
         "bpp": 8 * len(data) / (header.height * header.width),
         "height": header.height,
         "width": header.width,
         "quality": header.quality,
+        "exact_share": exact_share,
         **extra,
     }
 
 
 def _describe(record: dict[str, Any]) -> str:
     text = f"{record['width']}x{record['height']}, {record['bytes']} bytes, {record['bpp']:.3f} bpp"
+    if record["exact_share"] > 0:
+        text += f", {record['exact_share']:.1%} exact"
     if "target" in record:
         target = record["target"]
         text += f", quality {record['quality']} for {target['name']} {target['value']:g}"

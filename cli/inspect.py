@@ -80,6 +80,7 @@ def _as_json(inspection: Inspection) -> dict[str, Any]:
         "file_bytes": inspection.file_bytes,
         "bpp": inspection.bpp,
         "model": inspection.model,
+        "exact_share": inspection.exact_share,
         "header": {
             "model_hash": header.model_hash.hex(),
             "height": header.height,
@@ -87,6 +88,7 @@ def _as_json(inspection: Inspection) -> dict[str, Any]:
             "quality": header.quality,
             "is_gray": header.is_gray,
             "has_alpha": header.has_alpha,
+            "has_exact": header.has_exact,
             "tile_px": header.tile_px,
             "num_tiles": header.num_tiles,
             "num_segments": header.num_segments,
@@ -116,6 +118,7 @@ def _as_text(inspection: Inspection) -> str:
         f"model     {inspection.model or 'not installed'} (hash {header.model_hash.hex()})",
         f"quality   {header.quality}",
         f"tiles     {header.num_tiles} of {header.tile_px} px, {header.num_segments} segment(s)",
+        *([f"exact     {inspection.exact_share:.1%} of the pixels"] if header.has_exact else []),
         "",
         format_table(
             ("chunk", "bytes", "bpp", "share"),

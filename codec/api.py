@@ -1,7 +1,7 @@
 """The walk on one screen: pictures to `.cvb` bytes and back.
 
-encode: read picture -> tiles -> analysis -> passes -> range coder -> container
-decode: container -> (range decoder <-> passes) per tile -> synthesis by tiles -> picture
+encode: read picture -> exact blocks -> tiles -> analysis -> passes -> range coder -> container
+decode: container -> (range decoder <-> passes) per tile -> synthesis by tiles -> exact blocks
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from imgcodec.codec.container import (
     read_stream,
     write_stream,
 )
+from imgcodec.codec.errors import CorruptStreamError
+from imgcodec.codec.exact import decode_exact, paint_over
+from imgcodec.codec.exact_choice import AUTO, ExactChooser
 from imgcodec.codec.image import (
     Picture,
     PictureSource,
@@ -60,6 +63,8 @@ __all__ = [
 
 TILE_PX = 1024
 DEFAULT_QUALITY = 60
+SLOW_EFFORT = 5
+"""From this effort on, lossless coding takes its time too."""
 SCALES = tuple(1 << k for k in range(MIN_TILE_LOG2 + 1))
 """Reductions of `decode`: they divide the side of every tile."""
 
@@ -73,6 +78,7 @@ def encode(
     target_bpp: float | None = None,
     target_psnr: float | None = None,
     effort: int = 1,
+    exact: str = AUTO,
     level_bits: LevelBits = None,
     metadata: str = "all",
     strict: bool = False,
@@ -94,6 +100,8 @@ def encode(
         effort: 1 to 9; from 2 on the latents of this very picture are refined, which takes seconds
             (2) to two minutes (9) more per megapixel and core and makes smaller files at equal
             quality; any decoder reads them.
+        exact: which blocks of 32 px are stored without loss: "auto" (text and graphics, where that
+            is cheaper than the model or the model would smear them), "none", or "all".
         level_bits: how bits go to the levels of models that have several: "equal" (all at the rate
             of the quality, the default), "preview" (more for the coarse levels), "fine" (fewer),
             "auto" (what is best for each tile, found by trying), or for each level but the finest
@@ -124,6 +132,7 @@ def encode(
     options: dict[str, Any] = {
         "model": model,
         "effort": effort,
+        "exact": exact,
         "level_bits": level_bits,
         "metadata": metadata,
         "strict": strict,
@@ -144,6 +153,7 @@ def encode_to_target(
     *,
     model: str | os.PathLike = "beta",
     effort: int = 1,
+    exact: str = AUTO,
     level_bits: LevelBits = None,
     metadata: str = "all",
     strict: bool = False,
@@ -164,6 +174,7 @@ def encode_to_target(
         image,
         model=model,
         effort=effort,
+        exact=exact,
         level_bits=level_bits,
         metadata=metadata,
         strict=strict,
@@ -185,6 +196,7 @@ def _encoder(
     *,
     model: str | os.PathLike,
     effort: int,
+    exact: str,
     level_bits: LevelBits,
     metadata: str,
     strict: bool,
@@ -204,11 +216,10 @@ def _encoder(
     allocation = allocation_of(loaded.model, level_bits)
     alpha = None if picture.alpha is None else encode_alpha(picture.alpha)
     height, width = picture.pixels.shape[:2]
+    tiles = tile_grid(height, width, tile_px, loaded.model.stride_px)
+    chooser = ExactChooser(picture.pixels, exact, is_best=effort >= SLOW_EFFORT)
 
-    @torch.inference_mode()
-    def encode_at(quality: int, rounding: float = 1.0) -> bytes:
-        if not (isinstance(quality, int) and 1 <= quality <= 100):
-            raise ValueError(f"quality must be an integer from 1 to 100, not {quality!r}")
+    def stream_of(quality: int, segments: list[list[bytes]], exact_payload: bytes | None) -> bytes:
         header = Header(
             model_hash=loaded.stream_hash,
             height=height,
@@ -216,14 +227,27 @@ def _encoder(
             quality=quality,
             is_gray=picture.is_gray,
             has_alpha=alpha is not None,
+            has_exact=exact_payload is not None,
             tile_px=tile_px,
-            num_segments=loaded.model.num_segments(quality),
+            num_segments=len(segments),
         )
-        tiles = tile_grid(height, width, tile_px, loaded.model.stride_px)
+        metadata = {name: picture.metadata[name] for name in picture.metadata.keys() & kept}
+        return write_stream(Stream(header, segments, alpha, metadata, exact=exact_payload))
+
+    @torch.inference_mode()
+    def encode_at(quality: int, rounding: float = 1.0) -> bytes:
+        if not (isinstance(quality, int) and 1 <= quality <= 100):
+            raise ValueError(f"quality must be an integer from 1 to 100, not {quality!r}")
+        num_segments = loaded.model.num_segments(quality)
+        everything = [[b""] * len(tiles)] * num_segments
+        mask, payload = chooser.choose(loaded, quality, tile_px) or (None, None)
+        if mask is not None and mask.all():
+            return stream_of(quality, everything, payload)
+        pixels = picture.pixels if mask is None else paint_over(picture.pixels, mask)
         per_tile = [
             encode_tile(
                 loaded,
-                picture.pixels,
+                pixels,
                 tile,
                 quality,
                 rounding=rounding,
@@ -233,14 +257,11 @@ def _encoder(
             )
             for number, tile in enumerate(tiles)
         ]
-        return write_stream(
-            Stream(
-                header=header,
-                segments=[list(segment) for segment in zip(*per_tile, strict=True)],
-                alpha=alpha,
-                metadata={name: picture.metadata[name] for name in picture.metadata.keys() & kept},
-            )
-        )
+        segments = [list(segment) for segment in zip(*per_tile, strict=True)]
+        num_bytes = sum(len(part) for segment in segments for part in segment)
+        if chooser.is_everything_better(loaded, num_bytes + len(payload or b"")):
+            return stream_of(quality, everything, chooser.everything)
+        return stream_of(quality, segments, payload)
 
     return picture, encode_at
 
@@ -281,7 +302,8 @@ def decode(
 
     Raises:
         CorruptStreamError: the bytes are damaged, no `.cvb` stream, or end too early: with
-            `allow_truncated`, before any pass, or before the alpha chunk that the header announces.
+            `allow_truncated`, before any pass, or before the alpha and the exact blocks that the
+            header announces.
         UnknownModelError: the model that wrote it is not installed, or lacks the decoder.
         UnsupportedVersionError: written by a newer format version.
         ValueError: the crop is not inside the picture, no such scale, or a negative number.
@@ -294,14 +316,22 @@ def decode(
     header = stream.header
     height, width = header.height, header.width
     shown = _rectangle(crop or (0, 0, width, height), height, width)
-    loaded = load_model(find_model_of_stream(header.model_hash, model), decoder)
-    region = region_of(loaded.model, shown, height, width)
-    y_hat = decode_latents(loaded, stream, max_passes, region=region, levels=levels)
+    exact = None if stream.exact is None else decode_exact(stream.exact, height, width)
+    if exact is not None and exact.is_everything:
+        if any(part for segment in stream.segments for part in segment):
+            raise CorruptStreamError("everything is exact, and yet there is more")
+        walk = exact.windows(shown, header.tile_px)
+    else:
+        loaded = load_model(find_model_of_stream(header.model_hash, model), decoder)
+        region = region_of(loaded.model, shown, height, width)
+        y_hat = decode_latents(loaded, stream, max_passes, region=region, levels=levels)
+        walk = synthesise(loaded.model, y_hat, header.quality, shown, height, width, header.tile_px)
     alpha = None if stream.alpha is None else decode_alpha(stream.alpha, height, width)
     size = (-(-shown.width // scale), -(-shown.height // scale))
     image = Image.new(mode_of(header.is_gray, alpha is not None), size)
-    walk = synthesise(loaded.model, y_hat, header.quality, shown, height, width, header.tile_px)
     for window, pixels in walk:
+        if exact is not None and not exact.is_everything:
+            exact.paste(pixels, window.top, window.left)
         rows = slice(window.top, window.top + window.height)
         columns = slice(window.left, window.left + window.width)
         part_alpha = None if alpha is None else alpha[rows, columns]

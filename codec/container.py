@@ -1,10 +1,10 @@
 """The `.cvb` container: a header, then chunks, each guarded by a CRC-32. SPEC.md is its definition.
 
-    header | metadata chunks | alpha chunk | data chunks, segment-major
+    header | metadata chunks | alpha chunk | exact chunk | data chunks, segment-major
 
-Metadata and alpha come first, so that any prefix that reaches the first data chunks can be shown as
-it is meant to look, and the file always ends in a critical chunk, so that no truncation goes
-unnoticed. Segment-major order makes a prefix of the data a picture of lower rate.
+Metadata, alpha and exact blocks come first, so that any prefix that reaches the first data chunks
+can be shown as it is meant to look, and the file always ends in a critical chunk, so that no
+truncation goes unnoticed. Segment-major order makes a prefix of the data a picture of lower rate.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MIN_TILE_LOG2, MAX_TILE_LOG2 = 8, 12
 MAX_SEGMENTS = 16
 METADATA_TYPES = {"icc": b"i", "exif": b"e", "xmp": b"x"}
 
-_ALPHA, _DATA = b"A", b"D"
+_ALPHA, _EXACT, _DATA = b"A", b"L", b"D"
 _METADATA_NAMES = {letter: name for name, letter in METADATA_TYPES.items()}
-_FLAG_GRAY, _FLAG_ALPHA = 1, 2
+_FLAG_GRAY, _FLAG_ALPHA, _FLAG_EXACT = 1, 2, 4
 _MAX_VARINT_BYTES = 5
 _CRC_BYTES = 4
 _MIN_CHUNK_BYTES = 1 + 1 + _CRC_BYTES
@@ -49,6 +49,7 @@ class Header:
         quality: 1 to 100, as the model defines it.
         is_gray: The picture is shown as one channel.
         has_alpha: An alpha chunk is present.
+        has_exact: A chunk of exact blocks is present.
         tile_px: Side of the square tiles, a power of two from 256 to 4096.
         num_segments: Streams that a tile is split into, 1 to 16, coarse to fine.
 
@@ -64,6 +65,7 @@ class Header:
     has_alpha: bool
     tile_px: int
     num_segments: int
+    has_exact: bool = False
 
     def __post_init__(self) -> None:
         if len(self.model_hash) != 4:
@@ -107,6 +109,7 @@ class Stream:
             read with `allow_truncated`; then segments may be missing, and the last one present
             may lack its last tiles.
         alpha: Payload of the alpha chunk, None when the picture is opaque.
+        exact: Payload of the chunk of exact blocks, None without.
         metadata: "icc", "exif" and "xmp" payloads, those that exist.
         cut: The data chunk after those of `segments` where the file ends within its payload or
             CRC; only with `allow_truncated`.
@@ -117,6 +120,7 @@ class Stream:
     alpha: bytes | None = None
     metadata: dict[str, bytes] = field(default_factory=dict)
     cut: CutChunk | None = None
+    exact: bytes | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -139,12 +143,14 @@ def write_stream(stream: Stream) -> bytes:
         )
     if (stream.alpha is not None) != header.has_alpha:
         raise ValueError("the alpha payload and the header disagree")
+    if (stream.exact is not None) != header.has_exact:
+        raise ValueError("the exact blocks and the header disagree")
     if not set(stream.metadata) <= set(METADATA_TYPES):
         raise ValueError(f"metadata {list(stream.metadata)} are not all of {list(METADATA_TYPES)}")
     parts = [_write_header(header)]
     crcs = _CrcChain(parts[0])
     for _, letter, payload in _chunks(stream):
-        head = letter + _write_varint(len(payload))
+        head = letter + write_varint(len(payload))
         parts += [head, payload, crcs.next(head, payload)]
     return b"".join(parts)
 
@@ -156,7 +162,7 @@ def read_header(data: bytes) -> Header:
         CorruptStreamError: Not a `.cvb` stream, or the header is damaged or cut short.
         UnsupportedVersionError: Written by another version of the format.
     """
-    return _parse_header(_Cursor(data))
+    return _parse_header(Cursor(data))
 
 
 def read_stream(
@@ -176,10 +182,11 @@ def read_stream(
 
     Raises:
         CorruptStreamError: Damaged, cut short, self-contradictory or larger than `max_pixels`;
-            with `allow_truncated` also where the header or the alpha chunk is not whole.
+            with `allow_truncated` also where the header, the alpha chunk or the exact blocks are
+            not whole.
         UnsupportedVersionError: Another format version, or a critical chunk of unknown type.
     """
-    cursor = _Cursor(data)
+    cursor = Cursor(data)
     header = _parse_header(cursor)
     if header.height * header.width > max_pixels:
         raise CorruptStreamError(
@@ -191,25 +198,27 @@ def read_stream(
         raise _EndOfData(f"{cursor.remaining} bytes cannot hold {num_data} tile streams")
     payloads: list[bytes] = []
     cut: CutChunk | None = None
-    alpha: bytes | None = None
+    before: dict[bytes, bytes] = {}
     metadata: dict[str, bytes] = {}
+    announced = {_ALPHA: header.has_alpha, _EXACT: header.has_exact}
     try:
         for letter, payload in _parse_chunks(cursor, num_data):
             if letter == _DATA:
-                if header.has_alpha and alpha is None:
-                    raise CorruptStreamError("the alpha chunk is missing")
+                if len(before) < sum(announced.values()):
+                    raise CorruptStreamError("a chunk is missing that the header announces")
                 payloads.append(payload)
-            elif letter == _ALPHA:
-                if not header.has_alpha or alpha is not None or payloads:
-                    raise CorruptStreamError("an alpha chunk is out of place")
-                alpha = payload
+            elif letter in announced:
+                is_late = payloads or (letter == _ALPHA and _EXACT in before)
+                if not announced[letter] or letter in before or is_late:
+                    raise CorruptStreamError(f"chunk {letter.decode()} is out of place")
+                before[letter] = payload
             elif letter in _METADATA_NAMES:
                 name = _METADATA_NAMES[letter]
-                if name in metadata or alpha is not None or payloads:
+                if name in metadata or before or payloads:
                     raise CorruptStreamError(f"an {name} chunk is out of place")
                 metadata[name] = payload
     except _EndOfData as end:
-        if not allow_truncated or (header.has_alpha and alpha is None):
+        if not allow_truncated or len(before) < sum(announced.values()):
             raise
         cut = end.cut
     else:
@@ -217,7 +226,7 @@ def read_stream(
             raise CorruptStreamError(f"{cursor.remaining} bytes follow the end of the stream")
     step = header.num_tiles
     segments = [payloads[start : start + step] for start in range(0, len(payloads), step)]
-    return Stream(header, segments, alpha, metadata, cut)
+    return Stream(header, segments, before.get(_ALPHA), metadata, cut, before.get(_EXACT))
 
 
 def parse_metadata_names(text: str) -> set[str]:
@@ -238,12 +247,12 @@ def parse_metadata_names(text: str) -> set[str]:
 def chunk_sizes(stream: Stream) -> list[tuple[str, int]]:
     """Return (name, bytes on disk) of the header and of every chunk, in the order of the file.
 
-    Names are "header", "icc", "exif", "xmp", "alpha" and "segment S tile T". The sum is the size
-    of the file, unless that has ancillary chunks that this version skips.
+    Names are "header", "icc", "exif", "xmp", "alpha", "exact" and "segment S tile T". The sum is
+    the size of the file, unless that has ancillary chunks that this version skips.
     """
     sizes = [("header", len(_write_header(stream.header)))]
     for name, letter, payload in _chunks(stream):
-        frame_bytes = len(letter) + len(_write_varint(len(payload))) + _CRC_BYTES
+        frame_bytes = len(letter) + len(write_varint(len(payload))) + _CRC_BYTES
         sizes.append((name, frame_bytes + len(payload)))
     return sizes
 
@@ -266,6 +275,8 @@ def _chunks(stream: Stream) -> Iterator[tuple[str, bytes, bytes]]:
             yield name, letter, stream.metadata[name]
     if stream.alpha is not None:
         yield "alpha", _ALPHA, stream.alpha
+    if stream.exact is not None:
+        yield "exact", _EXACT, stream.exact
     for segment, tiles in enumerate(stream.segments):
         for tile, payload in enumerate(tiles):
             yield f"segment {segment} tile {tile}", _DATA, payload
@@ -290,7 +301,7 @@ class _CrcChain:
         return crc.to_bytes(_CRC_BYTES, "big")
 
 
-class _Cursor:
+class Cursor:
     """Reads forward through bytes; refuses to read past their end."""
 
     def __init__(self, data: bytes) -> None:
@@ -322,7 +333,12 @@ class _Cursor:
         raise CorruptStreamError(f"a number is longer than {_MAX_VARINT_BYTES} bytes")
 
 
-def _write_varint(value: int) -> bytes:
+def write_varint(value: int) -> bytes:
+    """Return a number in groups of 7 bits, the lowest first (SPEC 1.1).
+
+    Raises:
+        ValueError: It has more than 35 bits.
+    """
     if value >= 1 << 7 * _MAX_VARINT_BYTES:
         raise ValueError(f"a chunk of {value} bytes is too long")
     encoded = bytearray()
@@ -335,6 +351,7 @@ def _write_varint(value: int) -> bytes:
 
 def _write_header(header: Header) -> bytes:
     flags = _FLAG_GRAY * header.is_gray | _FLAG_ALPHA * header.has_alpha
+    flags |= _FLAG_EXACT * header.has_exact
     tile_log2 = header.tile_px.bit_length() - 1
     layout = (header.num_segments - 1) << 4 | (tile_log2 - MIN_TILE_LOG2)
     body = b"".join(
@@ -342,15 +359,15 @@ def _write_header(header: Header) -> bytes:
             MAGIC,
             bytes([VERSION]),
             header.model_hash,
-            _write_varint(header.height),
-            _write_varint(header.width),
+            write_varint(header.height),
+            write_varint(header.width),
             bytes([header.quality, flags, layout]),
         )
     )
     return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "big")
 
 
-def _parse_header(cursor: _Cursor) -> Header:
+def _parse_header(cursor: Cursor) -> Header:
     if cursor.take(len(MAGIC)) != MAGIC:
         raise CorruptStreamError("not a .cvb stream: it does not start with 'CVB'")
     version = cursor.take(1)[0]
@@ -364,7 +381,7 @@ def _parse_header(cursor: _Cursor) -> Header:
     body = cursor.data[: cursor.position]
     if cursor.take(_CRC_BYTES) != zlib.crc32(body).to_bytes(_CRC_BYTES, "big"):
         raise CorruptStreamError("the header is damaged: wrong CRC")
-    if flags & ~(_FLAG_GRAY | _FLAG_ALPHA):
+    if flags & ~(_FLAG_GRAY | _FLAG_ALPHA | _FLAG_EXACT):
         raise UnsupportedVersionError(f"the header has unknown flags {flags:#04x}")
     try:
         return Header(
@@ -374,6 +391,7 @@ def _parse_header(cursor: _Cursor) -> Header:
             quality=quality,
             is_gray=bool(flags & _FLAG_GRAY),
             has_alpha=bool(flags & _FLAG_ALPHA),
+            has_exact=bool(flags & _FLAG_EXACT),
             tile_px=1 << (layout & 0xF) + MIN_TILE_LOG2,
             num_segments=(layout >> 4) + 1,
         )
@@ -381,7 +399,7 @@ def _parse_header(cursor: _Cursor) -> Header:
         raise CorruptStreamError(f"the header is invalid: {error}") from error
 
 
-def _parse_chunks(cursor: _Cursor, num_data: int) -> Iterator[tuple[bytes, bytes]]:
+def _parse_chunks(cursor: Cursor, num_data: int) -> Iterator[tuple[bytes, bytes]]:
     """Yield (type, payload) up to the last data chunk; the cursor stands behind the header."""
     crcs = _CrcChain(cursor.data[: cursor.position])
     while num_data:
@@ -400,7 +418,7 @@ def _parse_chunks(cursor: _Cursor, num_data: int) -> Iterator[tuple[bytes, bytes
             raise
         if crc != crcs.next(head, payload):
             raise CorruptStreamError(f"the chunk at offset {start} is damaged: wrong CRC")
-        if letter.isupper() and letter not in (_ALPHA, _DATA):
+        if letter.isupper() and letter not in (_ALPHA, _EXACT, _DATA):
             raise UnsupportedVersionError(f"unknown critical chunk {letter.decode()!r}")
         num_data -= letter == _DATA
         yield letter, payload

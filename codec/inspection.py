@@ -22,6 +22,7 @@ from imgcodec.codec.container import (
     segment_edges,
 )
 from imgcodec.codec.errors import UnknownModelError
+from imgcodec.codec.exact import ExactBlocks, decode_exact
 from imgcodec.codec.models.base import Pass
 from imgcodec.codec.models.weights import LoadedModel, find_model_of_stream, load_model
 from imgcodec.codec.tiling import Tile
@@ -85,12 +86,13 @@ class Inspection:
         bpp: bits per pixel of the whole file.
         chunks: header and chunks in the order of the file.
         levels: its levels; families without levels have one.
+        exact_share: share of the pixels that are stored without loss.
         passes: bits of each pass, None unless verified.
         integers_sha256: SHA-256 of all integers as little-endian int32, tile by tile and pass by
             pass; None unless verified.
         estimated_bytes: ideal code length of all integers in bytes, None unless verified.
         heatmap: bits of each latent position, square root scale, as a picture of the same size,
-            None unless asked for.
+            None unless asked for; those of exact blocks are spread evenly over them.
         heatmap_max_bits: bits of the brightest position of the heatmap.
     """
 
@@ -100,6 +102,7 @@ class Inspection:
     bpp: float
     chunks: list[Chunk]
     levels: list[LevelBytes]
+    exact_share: float
     passes: list[PassBits] | None = None
     integers_sha256: str | None = None
     estimated_bytes: float | None = None
@@ -134,6 +137,7 @@ def inspect(
     stream = read_stream(data, max_pixels=max_pixels, allow_truncated=allow_truncated)
     header = stream.header
     num_pixels = header.height * header.width
+    exact = _exact_blocks(stream)
     sizes = chunk_sizes(stream)
     rest = len(data) - sum(size for _, size in sizes)
     if rest and not stream.is_complete:
@@ -159,8 +163,22 @@ def inspect(
         bpp=len(data) * 8 / num_pixels,
         chunks=chunks,
         levels=levels,
+        exact_share=0.0 if exact is None else exact.share,
         **(_decode_everything(load_model(info), stream, heatmap) if info and needs_model else {}),
     )
+
+
+def exact_share_of(data: bytes) -> tuple[Header, float]:
+    """Return the header of a file and the share of its pixels that are stored without loss."""
+    stream = read_stream(data)
+    exact = _exact_blocks(stream)
+    return stream.header, 0.0 if exact is None else exact.share
+
+
+def _exact_blocks(stream: Stream) -> ExactBlocks | None:
+    if stream.exact is None:
+        return None
+    return decode_exact(stream.exact, stream.header.height, stream.header.width)
 
 
 @torch.inference_mode()
@@ -181,7 +199,11 @@ def _decode_everything(loaded: LoadedModel, stream: Stream, with_heatmap: bool) 
             top, left = tile.top // stride, tile.left // stride
             grid[top : top + height, left : left + width] += flat.reshape(height, width)
 
-    decode_latents(loaded, stream, observe=observe)
+    exact = _exact_blocks(stream)
+    if exact is None or not exact.is_everything:
+        decode_latents(loaded, stream, observe=observe)
+    if exact is not None and stream.exact is not None:
+        grid += _spread(8.0 * len(stream.exact), exact, stride)
     result: dict[str, Any] = {
         "passes": [PassBits(name, *values) for name, values in passes.items()],
         "integers_sha256": digest.hexdigest(),
@@ -195,3 +217,12 @@ def _decode_everything(loaded: LoadedModel, stream: Stream, with_heatmap: bool) 
         )
         result["heatmap_max_bits"] = peak
     return result
+
+
+def _spread(bits: float, exact: ExactBlocks, stride: int) -> NDArray[np.float64]:
+    """Return bits of exact blocks by latent position, as many for every pixel in them."""
+    height, width = exact.pixels.shape[:2]
+    grid = np.zeros((-(-height // stride), -(-width // stride)))
+    rows, columns = np.nonzero(exact.covered)
+    np.add.at(grid, (rows // stride, columns // stride), 1.0)
+    return grid * (bits / len(rows))

@@ -19,7 +19,7 @@ class Preview(NamedTuple):
     """What a beginning of a file shows.
 
     Attributes:
-        name: "level1", "level2" and so on, or the name of a pass.
+        name: "level1", "level2" and so on, or the name of a pass, or "exact" where no pass is.
         num_bytes: of the file up to the end of the level: cut there, it shows this picture.
             Passes do not end at whole bytes: up to the end of a pass, the ideal code length.
         image: the picture as `decode` returns it.
@@ -53,6 +53,10 @@ def preview(
             yield Preview(f"level{level.number}", level.bytes_so_far, image)
         return
     assert found.passes is not None
+    if not found.passes:  # everything is exact
+        image = decode(data, model=model, decoder=decoder, max_pixels=max_pixels)
+        yield Preview("exact", len(data), image)
+        return
     bits = 8.0 * (found.levels[0].bytes_so_far - found.levels[0].bytes)
     for number, entry in enumerate(found.passes, 1):
         bits += entry.bits

@@ -24,7 +24,7 @@ from imgcodec.codec.image import info_of_metadata, mode_of
 
 FORMAT = "CVB"
 
-_OPTIONS = ("quality", "target_bytes", "target_bpp", "target_psnr", "model", "metadata")
+_OPTIONS = ("quality", "target_bytes", "target_bpp", "target_psnr", "model", "metadata", "exact")
 _INFO = ("icc_profile", "exif", "xmp")
 
 

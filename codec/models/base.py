@@ -141,6 +141,8 @@ class CodecModel(nn.Module, ABC):
     """Number of levels whose rates the encoder may choose: all but the finest, if any."""
     float32_parameters: frozenset[str] = frozenset()
     """Names of parameters and buffers that float16 would harm."""
+    can_price_errors = False
+    """Whether `lambdas` tells what errors are worth in bits: exact blocks are weighed by it."""
     can_refine = False
     """Whether `relax` and `integers_by_pass` are there."""
     decoder_prefixes: tuple[str, ...]

@@ -102,6 +102,7 @@ class BetaModel(CodecModel):
 
     family = "beta"
     stride_px = STRIDE
+    can_price_errors = True
     can_refine = True
     float32_parameters = frozenset({"y_deviation", "log_gain", "z_log_gain"})
     decoder_prefixes = ("g_s.", "klt_synthesis.")

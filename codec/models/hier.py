@@ -113,6 +113,7 @@ class HierModel(CodecModel):
 
     family = "hier"
     stride_px = STRIDE
+    can_price_errors = True
     allocation_size = NUM_LEVELS - 1
     float32_parameters = frozenset(
         f"levels.{k}.{name}"

@@ -87,9 +87,13 @@ class ImgcodecCodec:
         import imgcodec
         from imgcodec.codec.container import read_stream
 
-        payload = sum(len(part) for segment in read_stream(data).segments for part in segment)
+        stream = read_stream(data)
+        payload = sum(len(part) for segment in stream.segments for part in segment)
+        payload += len(stream.exact or b"")
         estimate = imgcodec.inspect(data, verify=True, model=self._weights_file).estimated_bytes
-        return float(payload), float("nan") if estimate is None else float(estimate)
+        if estimate is None:
+            return float(payload), float("nan")
+        return float(payload), float(estimate) + len(stream.exact or b"")
 
     @property
     def _weights_file(self) -> str | None:

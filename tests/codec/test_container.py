@@ -36,7 +36,8 @@ def make_stream(payload=b"payload", **changes) -> Stream:
     header = dataclasses.replace(HEADER, **changes)
     tiles = [[payload + bytes([s, t]) for t in range(header.num_tiles)] for s in range(9)]
     alpha = b"alpha" if header.has_alpha else None
-    return Stream(header, tiles[: header.num_segments], alpha)
+    exact = b"exact" if header.has_exact else None
+    return Stream(header, tiles[: header.num_segments], alpha, exact=exact)
 
 
 RICH = dataclasses.replace(
@@ -56,6 +57,7 @@ def streams(draw) -> Stream:
         has_alpha=draw(st.booleans()),
         tile_px=draw(st.sampled_from([256, 512, 1024, 2048, 4096])),
         num_segments=draw(st.integers(1, 16)),
+        has_exact=draw(st.booleans()),
     )
     if header.num_tiles > 3:
         header = dataclasses.replace(header, height=300)
@@ -66,6 +68,7 @@ def streams(draw) -> Stream:
         draw(st.lists(tiles, min_size=header.num_segments, max_size=header.num_segments)),
         draw(payloads) if header.has_alpha else None,
         draw(st.dictionaries(st.sampled_from(["icc", "exif", "xmp"]), payloads)),
+        exact=draw(payloads) if header.has_exact else None,
     )
 
 
@@ -330,7 +333,7 @@ def test_other_versions_and_flags_are_unsupported():
         with pytest.raises(UnsupportedVersionError, match=str(version)):
             read_stream(assemble(header[:3] + bytes([version]) + header[4:], chunks))
     with pytest.raises(UnsupportedVersionError, match="flags"):
-        read_stream(assemble(header[:-2] + b"\x04" + header[-1:], chunks))
+        read_stream(assemble(header[:-2] + b"\x08" + header[-1:], chunks))
 
 
 def absurd_headers():

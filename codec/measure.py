@@ -1,0 +1,56 @@
+"""What a model makes of a part of a picture: bits and errors of its blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from imgcodec.codec.exact import BLOCK_PX, block_grid
+from imgcodec.codec.models.base import Pass, drive
+from imgcodec.codec.models.weights import LoadedModel
+from imgcodec.codec.tiling import Tile, analyse_tile
+
+
+@torch.inference_mode()
+def measure_tile(
+    loaded: LoadedModel, pixels: NDArray[np.uint8], tile: Tile, quality: int
+) -> NDArray[np.float64]:
+    """Return bits plus lambda times squared error in grey levels, for each block of a tile.
+
+    Args:
+        loaded: model and tables.
+        pixels: the picture (H, W, 3).
+        tile: a part of it, whose corner is that of a block, in multiples of the stride.
+        quality: 1 to 100.
+    """
+    model, stride = loaded.model, loaded.model.stride_px
+    y = analyse_tile(model, pixels, tile, quality)
+    grid = np.zeros(tile.height * tile.width // stride**2)
+
+    def count(request: Pass) -> NDArray[np.int32]:
+        bits = loaded.tables.code_lengths(request.q, request.indexes)
+        grid[:] += np.bincount(request.positions.ravel(), bits.ravel(), grid.size)
+        return request.q
+
+    y_hat = drive(model.passes((y.shape[2], y.shape[3]), quality, y), count)
+    x_hat = model.synthesis(y_hat, quality)[0].permute(1, 2, 0).mul(255.0).round().clamp(0, 255)
+    shown = pixels[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
+    error = x_hat.numpy()[: shown.shape[0], : shown.shape[1]] - shown
+    lmbda = float(model.lambdas(torch.tensor([model.level_of(quality)])))
+    squares = lmbda * np.square(error, dtype=np.float64).mean(axis=2)
+    rows, columns = tile.height // stride, tile.width // stride
+    bits = grid.reshape(rows, columns)
+    finer = max(1, stride // BLOCK_PX)
+    bits = np.repeat(np.repeat(bits / finer**2, finer, axis=0), finer, axis=1)
+    return _sums(bits, max(1, BLOCK_PX // stride), tile) + _sums(squares, BLOCK_PX, tile)
+
+
+def _sums(values: NDArray[np.float64], side: int, tile: Tile) -> NDArray[np.float64]:
+    """Return sums over squares of a side, one for each block of the tile."""
+    starts = [np.arange(0, length, side) for length in values.shape]
+    sums = np.add.reduceat(np.add.reduceat(values, starts[0]), starts[1], axis=1)
+    rows, columns = block_grid(tile.height, tile.width)
+    padded = np.zeros((rows, columns))
+    padded[: sums.shape[0], : sums.shape[1]] = sums[:rows, :columns]
+    return padded
