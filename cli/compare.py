@@ -216,7 +216,7 @@ def _parse_crop(text: str) -> tuple[int, int, int, int]:
 def _write(result: Comparison, target: str) -> None:
     import io
 
-    from imgcodec.eval.compare import comparison_sheet, write_comparison_page
+    from imgcodec.eval.comparison_sheet import comparison_sheet, write_comparison_page
 
     suffix = Path(target).suffix.lower()
     if suffix == ".html":

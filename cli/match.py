@@ -99,6 +99,7 @@ def command(
         console.record(records)
         return
     taught = taught_of(codecs)
+    pad = " " if taught else ""  # keeps digits below each other
     measured = [quality for quality in QUALITIES if quality.column in records[0]]
     click.echo(
         format_table(
@@ -111,7 +112,7 @@ def command(
                     f"{record['fits']}/{record['images']}",
                     *(
                         quality.text(record[quality.column])
-                        + quality.taught_mark(taught.get(record["codec"], ()))
+                        + (quality.taught_mark(taught.get(record["codec"], ())) or pad)
                         for quality in measured
                     ),
                 )

@@ -37,8 +37,9 @@ class Quality:
         best: value of equal pictures; infinite for PSNR.
         is_better_up: whether larger values are better.
         unit: unit of the value, empty for none.
-        in_db: whether plots and BD-rates take -10 log10(1 - value / best), which is done where
-            the curve over the logarithm of the rate is straighter then.
+        in_db: whether plots and BD-rates take -10 log10(1 - value / best), as is usual for
+            MS-SSIM: all similarities that end at `best` do, so that high rates count as low ones
+            do. Over the logarithm of the rate it makes the curves of all but VIF straighter.
         module: Python module that must be installed, empty for none.
         package: distribution that brings it, whose version is recorded.
         extra: extra of imgcodec that installs it.
@@ -221,8 +222,10 @@ QUALITIES = (
         maker="piq_metrics.Vif",
         digits=4,
         best=1.0,
+        in_db=True,
         module="piq",
         package="piq",
+        note="plots and BD-rates take -10 log10(1 - VIF)",
     ),
     Quality(
         column="lpips",
