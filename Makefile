@@ -34,7 +34,7 @@ $(VENV)/.demo: $(VENV)/.torch setup.cfg
 	@touch $@
 
 $(VENV)/.full: $(VENV)/.torch setup.cfg
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e ".[eval,dev,ray]"
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e ".[eval,cvvdp,dev,ray]"
 	@touch $@ $(VENV)/.demo
 
 install: $(VENV)/.full  ## create .venv with imgcodec and all that evaluation and tests need

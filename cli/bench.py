@@ -12,11 +12,13 @@ import click
 
 from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.errors import Failure
+from imgcodec.eval.quality import TAUGHT_NOTE, metric_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from imgcodec.eval.bdtable import BdEntry
+    from imgcodec.eval.quality import Taught
     from imgcodec.eval.results import RunInfo
     from imgcodec.eval.runner import BenchPlan, Progress
 
@@ -56,8 +58,8 @@ Examples:
 @click.option(
     "--metrics",
     "metric_list",
-    help="Names separated by commas: psnr, ssim, ms-ssim, lpips-alex, lpips-squeeze, lpips-vgg, "
-    "ssimulacra2.  [default: psnr,ssim,ms-ssim and LPIPS where its weights are at hand]",
+    help=f"Names separated by commas: {', '.join(metric_names())}.  [default: all whose packages "
+    "and weights are at hand]",
 )
 @click.option(
     "--set-metrics",
@@ -134,9 +136,9 @@ def command(console: Console, **options: Any) -> None:
     )
     entries = bd_table(rows, anchor, method=options["bd_method"])
     if console.is_json:
-        console.record(bench.as_json(rows, entries))
+        console.record(bench.as_json(rows, entries, info.taught))
     else:
-        _print_tables(rows, entries, anchor)
+        _print_tables(rows, entries, anchor, info.taught)
     if options["parquet"]:
         write_parquet(rows, out / "rows.parquet")
     written = bench.write_exports(options["exports"], rows, info, out)
@@ -222,19 +224,23 @@ def _measure(
     return result
 
 
-def _print_tables(rows: pd.DataFrame, entries: Sequence[BdEntry], anchor: str) -> None:
+def _print_tables(
+    rows: pd.DataFrame, entries: Sequence[BdEntry], anchor: str, taught: Taught
+) -> None:
     from imgcodec.eval import bench
 
-    click.echo(format_table(*bench.summary_table(rows)))
+    click.echo(format_table(*bench.summary_table(rows, taught)))
     if entries:
         click.echo(f"\nBD-rate against {anchor} (negative: fewer bits at equal quality)")
-        _print_bd(entries)
+        _print_bd(entries, taught)
+    if taught:
+        click.echo(TAUGHT_NOTE)
 
 
-def _print_bd(entries: Sequence[BdEntry]) -> None:
+def _print_bd(entries: Sequence[BdEntry], taught: Taught) -> None:
     from imgcodec.eval import bench
 
-    header, cells, notes = bench.bd_cells(entries)
+    header, cells, notes = bench.bd_cells(entries, taught)
     click.echo(format_table(header, cells))
     for note in notes:
         click.echo(f"refused: {note}")
@@ -251,8 +257,8 @@ def _report(
 
     console.note("drawing plots and report")
     codecs = [get_codec(name) for name in plan.codecs]
-    written = write_plots(rows, out, overlays)
     info = RunInfo.load(out / bench.INFO_FILE)
+    written = write_plots(rows, out, overlays, info.taught)
     notes = [*info.metrics, *(f"{name}: {text}" for name, text in info.codecs.items())]
     page = write_report(
         rows,
@@ -288,7 +294,7 @@ def _gate(
     entries = against_baseline(rows, baseline, method=options["bd_method"])
     if not console.is_json:
         click.echo(f"\nBD-rate against {options['baseline']} (each codec against itself)")
-        _print_bd(entries)
+        _print_bd(entries, {})
     bad = regressions(entries, options["tolerance"])
     if bad:
         told = "; ".join(

@@ -1,18 +1,22 @@
-"""``imgcodec compare``: one image, several codecs, about the same bytes."""
+"""``imgcodec compare``: one image, several codecs, about the same bytes; or files of it."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from imgcodec.cli.console import Console, console_options
+from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.files import INPUT, choose_output, read_source, write_bytes
+from imgcodec.eval.quality import TAUGHT_NOTE, metric_names
 
 if TYPE_CHECKING:
+    from imgcodec.eval.anchors.base import RgbArray
     from imgcodec.eval.compare import Comparison
+    from imgcodec.eval.metrics.base import Metric
 
 DEFAULT_CODECS = "imgcodec-beta,jpeg,webp,avif"
 DEFAULT_BPP = 0.4
@@ -21,6 +25,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".html")
 
 @click.command("compare")
 @click.argument("image", metavar="IMAGE", type=INPUT)
+@click.argument(
+    "files", metavar="[FILE]...", nargs=-1, type=click.Path(exists=True, dir_okay=False)
+)
 @click.option(
     "--codecs",
     "codec_list",
@@ -54,6 +61,11 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".html")
     help="How many parts to choose when no --crop is given.",
 )
 @click.option(
+    "--metrics",
+    "metric_list",
+    help=f"What to measure: {', '.join(metric_names())}.  [default: all that are at hand]",
+)
+@click.option(
     "-o",
     "--out",
     type=click.Path(dir_okay=False),
@@ -63,20 +75,25 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".html")
 @console_options
 def compare(
     image: str,
+    files: tuple[str, ...],
     codec_list: str,
     target_bpp: float | None,
     quality: int | None,
     crops: tuple[str, ...],
     num_crops: int,
+    metric_list: str | None,
     out: str | None,
     force: bool,
     console: Console,
 ) -> None:
     """Show IMAGE beside what each codec makes of it at about the same bytes.
 
-    Writes one picture (the original and every codec, crops enlarged, numbers under each) or,
-    with -o NAME.html, one page with a slider that opens from disk.
+    With FILE (pictures or .cvb files made of IMAGE) these are shown instead. Prints what all
+    metrics say, and writes one picture (the original and every codec, crops enlarged, numbers
+    under each) or, with -o NAME.html, one page with a slider that opens from disk.
     """
+    if files and (target_bpp is not None or quality is not None):
+        raise click.UsageError("--bpp and --quality are for codecs: they do not change a FILE.")
     if target_bpp is not None and quality is not None:
         raise click.UsageError("--bpp and --quality exclude each other.")
     if image == "-" and out is None:
@@ -90,21 +107,35 @@ def compare(
 
     from imgcodec.codec.image import read_picture
     from imgcodec.eval.anchors import get_codec
-    from imgcodec.eval.compare import compare_codecs
+    from imgcodec.eval.compare import compare_codecs, compare_files
     from imgcodec.eval.windows import Window
 
-    codecs = [get_codec(part) for part in _split_codecs(codec_list)]
+    codecs = [] if files else [get_codec(part) for part in _split_codecs(codec_list)]
+    metrics = _metrics(metric_list, console)
     rgb = read_picture(read_source(image)).pixels
+    parts = [Window(*window) for window in windows]
     try:
-        result = compare_codecs(
-            name,
-            rgb,
-            codecs,
-            target_bpp=DEFAULT_BPP if target_bpp is None and quality is None else target_bpp,
-            quality=quality,
-            windows=[Window(*window) for window in windows],
-            num_windows=num_crops,
-        )
+        if files:
+            result = compare_files(
+                name,
+                rgb,
+                [_read_file(file) for file in files],
+                windows=parts,
+                num_windows=num_crops,
+                metrics=metrics,
+                taught=_taught_files(files),
+            )
+        else:
+            result = compare_codecs(
+                name,
+                rgb,
+                codecs,
+                target_bpp=DEFAULT_BPP if target_bpp is None and quality is None else target_bpp,
+                quality=quality,
+                windows=parts,
+                num_windows=num_crops,
+                metrics=metrics,
+            )
     except ValueError as error:
         raise click.UsageError(f"{error}.") from error
     _write(result, target)
@@ -112,6 +143,53 @@ def compare(
 
 
 command = compare
+
+
+def _metrics(text: str | None, console: Console) -> list[Metric]:
+    from imgcodec.eval.bench import default_metrics, metric_options
+    from imgcodec.eval.metrics.base import create_metrics
+
+    options = metric_options("cpu", None, None)
+    if text is not None:
+        return create_metrics([name.strip() for name in text.split(",") if name.strip()], options)
+    names, note = default_metrics(options)
+    if note:
+        console.note(note)
+    return create_metrics(names, options)
+
+
+def _is_own(data: bytes) -> bool:
+    from imgcodec.codec.container import MAGIC
+
+    return data.startswith(MAGIC)
+
+
+def _read_file(file: str) -> tuple[str, bytes, RgbArray]:
+    """Return name, bytes and uint8 HxWx3 picture of a file of any kind."""
+    import numpy as np
+
+    from imgcodec.codec import api
+    from imgcodec.codec.image import read_picture
+
+    data = Path(file).read_bytes()
+    if _is_own(data):
+        return Path(file).name, data, np.asarray(api.decode(data).convert("RGB"))
+    return Path(file).name, data, read_picture(data).pixels
+
+
+def _taught_files(files: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Return name of each .cvb file to the columns of the metrics that taught its weights."""
+    from imgcodec.codec.container import read_stream
+    from imgcodec.codec.models.weights import find_model_of_stream, trained_losses
+    from imgcodec.eval.quality import taught_columns
+
+    found = {}
+    for file in files:
+        data = Path(file).read_bytes()
+        if _is_own(data):
+            info = find_model_of_stream(read_stream(data).header.model_hash)
+            found[Path(file).name] = taught_columns(trained_losses(info))
+    return found
 
 
 def _split_codecs(text: str) -> list[str]:
@@ -138,7 +216,7 @@ def _parse_crop(text: str) -> tuple[int, int, int, int]:
 def _write(result: Comparison, target: str) -> None:
     import io
 
-    from imgcodec.eval.compare import comparison_sheet, write_comparison_page
+    from imgcodec.eval.comparison_sheet import comparison_sheet, write_comparison_page
 
     suffix = Path(target).suffix.lower()
     if suffix == ".html":
@@ -156,16 +234,29 @@ def _write(result: Comparison, target: str) -> None:
 
 
 def _report(result: Comparison, target: str, console: Console) -> None:
-    from imgcodec.eval.compare import numbers
+    from imgcodec.eval.compare import score_table
 
     if console.is_json:
         console.record(
             {
                 "output": target,
                 "target_bytes": result.target_bytes,
-                "codecs": [{"codec": shot.codec, **shot.numbers()} for shot in result.shots],
+                "codecs": [
+                    {"codec": shot.codec, **shot.numbers(), "scores": _finite(shot.scores)}
+                    for shot in result.shots
+                ],
+                "taught": {name: sorted(columns) for name, columns in result.taught.items()},
             }
         )
-    for shot in result.shots:
-        console.note(f"{shot.codec}: {'; '.join(numbers(result, shot))}")
+    else:
+        click.echo(format_table(*score_table(result)))
+        if any(result.taught.values()):
+            click.echo(TAUGHT_NOTE)
     console.note(f"written: {target}")
+
+
+def _finite(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """Return scores as JSON values: null where not defined, or infinite."""
+    import math
+
+    return {name: value if math.isfinite(value) else None for name, value in scores.items()}

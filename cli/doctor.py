@@ -13,6 +13,7 @@ import click
 from imgcodec import __version__
 from imgcodec.cli.console import Console, console_options
 from imgcodec.cli.errors import Failure
+from imgcodec.eval.quality import QUALITIES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from imgcodec.codec.models.weights import ModelInfo
 
 NEEDED = ("torch", "numpy", "pillow", "constriction", "safetensors", "pyyaml", "click")
-OPTIONAL = ("torchvision", "lpips", "pytorch-msssim", "pandas", "matplotlib", "imagecodecs")
+OPTIONAL = (
+    *("torchvision", "pandas", "matplotlib", "imagecodecs"),
+    *dict.fromkeys(quality.package for quality in QUALITIES if quality.package),
+)
 
 SELF_TEST_QUALITY = 60
 SELF_TEST_SIDE_PX = 64

@@ -98,13 +98,14 @@ def target_of(goal: Goal) -> Target:
         MetricError: a package or the weights of the metric are missing.
     """
     from imgcodec.codec.targets import Target, psnr_db
+    from imgcodec.eval.quality import quality_of
 
     name, value = goal
     if name in ("bytes", "bpp"):
         return Target(name, value)
     if name == "psnr":
         return Target(name, value, psnr_db)
-    return Target(name, value, _measure(name), lower_is_better=name == "lpips")
+    return Target(name, value, _measure(name), lower_is_better=not quality_of(name).is_better_up)
 
 
 def _measure(name: str) -> Callable[[Any, Any], float]:

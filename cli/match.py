@@ -1,4 +1,4 @@
-"""``imgcodec match``: codecs in the same bytes, over a data set."""
+"""``imgcodec match``: codecs in the same bytes, or of the same quality, over a data set."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from pathlib import Path
 import click
 
 from imgcodec.cli.console import Console, console_options, format_table
+from imgcodec.eval.quality import QUALITIES, TAUGHT_NOTE, find_quality, metric_names
+
+BYTES = "bytes"
 
 EXAMPLES = """\b
 Examples:
   imgcodec match --codec imgcodec-vq
   imgcodec match --codec imgcodec-beta@10,30,50 --against imgcodec-beta-perceptual,avif
-  imgcodec match --dataset photos/ --codec imgcodec-vq --metrics psnr,lpips-alex --json"""
+  imgcodec match --dataset photos/ --codec imgcodec-vq --metrics psnr,lpips-alex --json
+  imgcodec match --codec imgcodec-beta@30,50,70 --by ssimulacra2 --against avif,avif-psnr,jxl"""
 
 
 @click.command("match", epilog=EXAMPLES)
 @click.option("--dataset", default="kodak", show_default=True, help="Name, folder or pattern.")
 @click.option(
-    "--codec", "reference", required=True, help="Codec whose ladder sets the bytes of each image."
+    "--codec",
+    "reference",
+    required=True,
+    help="Codec whose ladder sets the bytes (or the quality, see --by) of each image.",
 )
 @click.option(
     "--against",
@@ -26,7 +33,19 @@ Examples:
     show_default=True,
     help="Codecs that get at most these bytes, at the best setting within them.",
 )
-@click.option("--metrics", default="psnr,lpips-squeeze", show_default=True, help="What to measure.")
+@click.option(
+    "--by",
+    type=click.Choice([BYTES, *metric_names()]),
+    default=BYTES,
+    show_default=True,
+    help="What to make equal: the bytes, or a quality that the others must reach at least.",
+)
+@click.option(
+    "--metrics",
+    default="psnr,lpips-squeeze",
+    show_default=True,
+    help=f"What to measure: {', '.join(metric_names())}, separated by commas.",
+)
 @click.option("--data-root", type=click.Path(file_okay=False), help="[default: $IMGCODEC_DATA]")
 @click.option(
     "--weights-dir", type=click.Path(file_okay=False), help="Folder of the metrics' backbones."
@@ -36,54 +55,70 @@ def command(
     dataset: str,
     reference: str,
     against: str,
+    by: str,
     metrics: str,
     data_root: str | None,
     weights_dir: str | None,
     console: Console,
 ) -> None:
-    """Compare codecs in the same bytes, image by image, and print means per rate.
+    """Compare codecs in the same bytes, or of the same quality, and print means per rate.
 
     For every image and every setting of --codec the other codecs are searched for their best
     setting that does not exceed its bytes. Where even the smallest file of a codec is larger,
-    that file is measured all the same and the column "fits" counts one image less.
+    that file is measured all the same and the column "fits" counts one image less. With --by METRIC
+    they are searched for the smallest file that scores at least as well instead.
     """
     from imgcodec.datasets.images import open_dataset
-    from imgcodec.eval.anchors import get_codec, split_names
+    from imgcodec.eval.anchors import get_codec, split_names, taught_of
     from imgcodec.eval.bench import metric_options
     from imgcodec.eval.match import match_dataset, summarise_matches
     from imgcodec.eval.metrics.base import create_metrics
 
     root = Path(data_root) if data_root else None
     options = metric_options("cpu", Path(weights_dir) if weights_dir else None, root)
+    names = [name.strip() for name in metrics.split(",")]
+    found = find_quality(by)
+    quality = found[0] if found else None
+    if quality is not None and not any(
+        other is not None and other[0] is quality for other in map(find_quality, names)
+    ):
+        names.append(by)
+    codecs = [get_codec(name) for name in (reference, *split_names(against))]
     rows = list(
         match_dataset(
             open_dataset(dataset, root),
-            get_codec(reference),
-            [get_codec(name) for name in split_names(against)],
-            create_metrics([name.strip() for name in metrics.split(",")], options),
+            codecs[0],
+            codecs[1:],
+            create_metrics(names, options),
             console.note,
+            quality,
         )
     )
     records = summarise_matches(rows)
     if console.is_json:
         console.record(records)
         return
-    measured = [name for name in records[0] if name not in _PLAIN]
+    taught = taught_of(codecs)
+    pad = " " if taught else ""  # keeps digits below each other
+    measured = [quality for quality in QUALITIES if quality.column in records[0]]
     click.echo(
         format_table(
-            ("bytes of", "codec", "bpp", "fits", *measured),
+            (f"{by} of", "codec", "bpp", "fits", *(quality.label for quality in measured)),
             [
                 (
                     record["setting"],
                     record["codec"],
                     f"{record['bpp']:.4f}",
                     f"{record['fits']}/{record['images']}",
-                    *(f"{record[name]:.4f}" for name in measured),
+                    *(
+                        quality.text(record[quality.column])
+                        + (quality.taught_mark(taught.get(record["codec"], ())) or pad)
+                        for quality in measured
+                    ),
                 )
                 for record in records
             ],
         )
     )
-
-
-_PLAIN = ("setting", "codec", "bpp", "fits", "images")
+    if taught:
+        click.echo(TAUGHT_NOTE)

@@ -138,13 +138,6 @@ def bd_rate_details(
     )
 
 
-def to_db(ms_ssim: npt.ArrayLike) -> FloatArray:
-    """Return MS-SSIM (or SSIM) as -10 log10(1 - value), the usual scale for BD-rates."""
-    with np.errstate(divide="ignore"):
-        decibel: FloatArray = -10.0 * np.log10(1.0 - np.asarray(ms_ssim, dtype=np.float64))
-    return decibel
-
-
 def _clean(rates: Any, quality: Any, sign: float, what: str) -> tuple[FloatArray, int]:
     """Return points (rate, sign * quality) rising strictly in both, and how many were dominated."""
     rate_array = np.asarray(rates, dtype=np.float64)

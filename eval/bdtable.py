@@ -9,29 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgcodec.eval.bdrate import BdRateError, Method, bd_rate_details, to_db
+from imgcodec.eval.bdrate import BdRateError, Method, bd_rate_details
+from imgcodec.eval.quality import QUALITIES, Quality
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclasses.dataclass(frozen=True)
-class BdMetric:
-    """A quality axis for BD-rates: its column, label, sense, and whether it is put into dB."""
-
-    column: str
-    label: str
-    higher_is_better: bool = True
-    in_db: bool = False
-
-
-BD_METRICS = (
-    BdMetric("psnr", "PSNR"),
-    BdMetric("ssim", "SSIM dB", in_db=True),
-    BdMetric("ms_ssim", "MS-SSIM dB", in_db=True),
-    BdMetric("lpips", "LPIPS", higher_is_better=False),
-    BdMetric("ssimulacra2", "SSIMULACRA2"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +28,7 @@ class BdEntry:
         low, high: common interval of the averaged curves.
         overlap: the interval relative to the shorter curve.
         refused: why there is no number, else empty.
+        column: column of the metric.
     """
 
     codec: str
@@ -57,9 +40,10 @@ class BdEntry:
     high: float
     overlap: float
     refused: str
+    column: str
 
 
-def mean_curve(rows: pd.DataFrame, metric: BdMetric) -> tuple[np.ndarray, np.ndarray]:
+def mean_curve(rows: pd.DataFrame, metric: Quality) -> tuple[np.ndarray, np.ndarray]:
     """Return (bpp, quality), each averaged over the images of a setting.
 
     The mean is taken over decibels where the metric is in dB. Settings that lack an image that
@@ -81,7 +65,7 @@ def bd_table(
     frame: pd.DataFrame,
     anchor: str,
     *,
-    metrics: Sequence[BdMetric] = BD_METRICS,
+    metrics: Sequence[Quality] = QUALITIES,
     method: Method = "pchip",
 ) -> list[BdEntry]:
     """Return the BD-rates of all codecs of a run against one of them.
@@ -112,7 +96,7 @@ def bd_table(
 def compare(
     reference: pd.DataFrame,
     test: pd.DataFrame,
-    metric: BdMetric,
+    metric: Quality,
     *,
     codec: str,
     method: Method = "pchip",
@@ -130,7 +114,7 @@ def compare(
             *mean_curve(reference, metric),
             *mean_curve(test, metric),
             method=method,
-            higher_is_better=metric.higher_is_better,
+            higher_is_better=metric.is_better_up,
         )
     except BdRateError as error:
         return dataclasses.replace(
@@ -140,7 +124,7 @@ def compare(
         )
     return BdEntry(
         codec,
-        metric.label,
+        metric.bd_label,
         details.percent,
         mean_per_image,
         len(per_image),
@@ -148,11 +132,12 @@ def compare(
         details.high,
         details.overlap,
         "",
+        metric.column,
     )
 
 
 def _per_image(
-    reference: pd.DataFrame, test: pd.DataFrame, metric: BdMetric, method: Method
+    reference: pd.DataFrame, test: pd.DataFrame, metric: Quality, method: Method
 ) -> list[float]:
     found = []
     test_images = dict(list(test.groupby("image")))
@@ -165,7 +150,7 @@ def _per_image(
                 other["bpp"].to_numpy(),
                 _quality(other, metric),
                 method=method,
-                higher_is_better=metric.higher_is_better,
+                higher_is_better=metric.is_better_up,
             )
         except BdRateError:
             continue
@@ -173,11 +158,11 @@ def _per_image(
     return found
 
 
-def _quality(rows: pd.DataFrame, metric: BdMetric) -> np.ndarray:
-    values = rows[metric.column].to_numpy(dtype=np.float64)
-    return to_db(values) if metric.in_db else values
+def _quality(rows: pd.DataFrame, metric: Quality) -> np.ndarray:
+    values: np.ndarray = metric.axis_values(rows[metric.column].to_numpy(dtype=np.float64))
+    return values
 
 
-def _refused(codec: str, metric: BdMetric, reason: str) -> BdEntry:
+def _refused(codec: str, metric: Quality, reason: str) -> BdEntry:
     nan = math.nan
-    return BdEntry(codec, metric.label, nan, nan, 0, nan, nan, 0.0, reason)
+    return BdEntry(codec, metric.bd_label, nan, nan, 0, nan, nan, 0.0, reason, metric.column)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgcodec.datasets.images import open_dataset
 from imgcodec.datasets.manifest import data_root
-from imgcodec.eval.anchors.base import get_codec
+from imgcodec.eval.anchors.base import get_codec, taught_of
 from imgcodec.eval.bdtable import BdEntry
 from imgcodec.eval.exports import export_codec_compare, export_compressai, load_overlay
 from imgcodec.eval.metrics.base import MetricOptions, create_metrics
+from imgcodec.eval.quality import QUALITIES, Quality, Taught, quality_of
 from imgcodec.eval.results import ResultsError, RunInfo, read_rows, summarise
 from imgcodec.eval.runner import BenchPlan, Progress, num_processors, run_bench
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 DEFAULT_CODECS = ("imgcodec-beta", "jpeg", "webp", "avif")
 EXPORTS = {"compressai": export_compressai, "codec-compare": export_codec_compare}
 ROWS_FILE, INFO_FILE = "rows.csv", "run.json"
-_PACKAGES = ("imgcodec", "torch", "numpy", "pillow", "pytorch-msssim", "lpips", "ssimulacra2")
+_PACKAGES = (
+    *("imgcodec", "torch", "numpy", "pillow"),
+    *dict.fromkeys(quality.package for quality in QUALITIES if quality.package),
+)
 
 
 def metric_options(device: str, weights_dir: Path | None, root: Path | None) -> MetricOptions:
@@ -34,22 +38,39 @@ def metric_options(device: str, weights_dir: Path | None, root: Path | None) -> 
 
 
 def default_metrics(options: MetricOptions) -> tuple[tuple[str, ...], str]:
-    """Return the metrics of a run that names none, and a note on LPIPS for the user.
+    """Return the metrics of a run that names none, and a note on those left out for the user.
 
-    LPIPS takes the AlexNet backbone, as papers do, where its weights are on this machine; else
-    SqueezeNet where those are; else it is left out. Nothing is downloaded.
+    All that are at hand: those whose package is missing are left out. LPIPS takes the AlexNet
+    backbone, as papers do, where its weights are on this machine; else SqueezeNet where those are;
+    else it is left out. Nothing is downloaded.
     """
+    names: list[str] = []
+    notes: list[str] = []
+    for quality in QUALITIES:
+        if not quality.is_installed:
+            install = f"pip install 'imgcodec[{quality.extra}]'"
+            notes.append(f"no {quality.label}: {install} brings {quality.package}")
+        elif quality.name == "lpips":
+            name, note = _lpips_at_hand(options)
+            names += [name] if name else []
+            notes += [note] if note else []
+        else:
+            names.append(quality.name)
+    return tuple(names), "\n".join(notes)
+
+
+def _lpips_at_hand(options: MetricOptions) -> tuple[str, str]:
+    """Return the name of LPIPS with a backbone that is on this machine, and a note."""
     from imgcodec.eval.metrics.backbones import find_local
 
-    names = ("psnr", "ssim", "ms-ssim")
     if find_local("alex", options):
-        return (*names, "lpips-alex"), ""
+        return "lpips-alex", ""
     if find_local("squeeze", options):
         note = "LPIPS with the SqueezeNet backbone: no AlexNet weights here (--metrics lpips-alex)"
-        return (*names, "lpips-squeeze"), note
-    return names, (
-        "no LPIPS: no backbone weights here; --metrics psnr,ssim,ms-ssim,lpips-alex downloads "
-        "them, --weights-dir names a folder that has them"
+        return "lpips-squeeze", note
+    return "", (
+        "no LPIPS: no backbone weights here; --metrics lpips-alex downloads them, "
+        "--weights-dir names a folder that has them"
     )
 
 
@@ -71,7 +92,10 @@ def run_info(plan: BenchPlan, jobs: int) -> RunInfo:
             "num_settings": plan.num_settings,
         },
         codecs={codec.name: codec.describe_codec() for codec in codecs},
-        metrics=[metric.describe() for metric in create_metrics(plan.metrics, plan.metric_options)],
+        metrics=[
+            "; ".join(filter(None, (metric.describe(), quality_of(metric.columns[0]).note)))
+            for metric in create_metrics(plan.metrics, plan.metric_options)
+        ],
         machine={
             "python": platform.python_version(),
             "system": platform.platform(),
@@ -79,6 +103,7 @@ def run_info(plan: BenchPlan, jobs: int) -> RunInfo:
             "workers": jobs,
             "versions": {name: version for name, version in versions.items() if version},
         },
+        taught={name: sorted(columns) for name, columns in taught_of(codecs).items()},
     )
 
 
@@ -151,32 +176,50 @@ def write_exports(
     return [path for name in names for path in EXPORTS[name](frame, info.codecs, folder / name)]
 
 
-def summary_table(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells of the mean results per codec and setting."""
-    columns: Mapping[str, tuple[str, str]] = {
-        "bpp": ("bpp", ".4f"),
-        "psnr": ("PSNR", ".2f"),
-        "psnr_of_mean_mse": ("(of mean MSE)", ".2f"),
-        "ssim": ("SSIM", ".4f"),
-        "ms_ssim": ("MS-SSIM", ".4f"),
-        "lpips": ("LPIPS", ".4f"),
-        "ssimulacra2": ("SSIMULACRA2", ".1f"),
-        "encode_mp_s": ("enc MP/s", ".2f"),
-        "decode_mp_s": ("dec MP/s", ".2f"),
-        "images": ("images", "d"),
-    }
+def summary_table(frame: pd.DataFrame, taught: Taught) -> tuple[list[str], list[list[str]]]:
+    """Return header and cells of the mean results per codec and setting.
+
+    Args:
+        frame: rows table.
+        taught: codec name to columns of the metrics that taught it, which get a dagger.
+    """
+    qualities = [
+        (quality.column, quality.label, f".{quality.digits}f", quality) for quality in QUALITIES
+    ]
+    columns: list[tuple[str, str, str, Quality | None]] = [
+        ("bpp", "bpp", ".4f", None),
+        *qualities[:1],
+        ("psnr_of_mean_mse", "(of mean MSE)", ".2f", None),
+        *qualities[1:],
+        ("encode_mp_s", "enc MP/s", ".2f", None),
+        ("decode_mp_s", "dec MP/s", ".2f", None),
+        ("images", "images", "d", None),
+    ]
     table = summarise(frame)
-    shown = {key: value for key, value in columns.items() if table[key].notna().any()}
-    header = ["codec", "setting", *(label for label, _ in shown.values())]
-    rows = []
-    for record in table.to_dict("records"):
-        cells = [_cell(record[key], style) for key, (_, style) in shown.items()]
-        rows.append([str(record["codec"]), str(record["setting"]), *cells])
+    records = table.to_dict("records")
+    header = ["codec", "setting"]
+    rows = [[str(record["codec"]), str(record["setting"])] for record in records]
+    for column, label, style, quality in columns:
+        if not table[column].notna().any():
+            continue
+        header.append(label)
+        marks = [
+            quality.taught_mark(taught.get(str(record["codec"]), ())) if quality else ""
+            for record in records
+        ]
+        width = max(map(len, marks))
+        for row, record, mark in zip(rows, records, marks, strict=True):
+            row.append(_cell(record[column], style) + mark.ljust(width))
     return header, rows
 
 
-def bd_cells(entries: Sequence[BdEntry]) -> tuple[list[str], list[list[str]], list[str]]:
-    """Return header, cells and footnotes of BD-rates: one line per codec and metric."""
+def bd_cells(
+    entries: Sequence[BdEntry], taught: Taught
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return header, cells and footnotes of BD-rates: one line per codec and metric.
+
+    Arguments as in `summary_table`.
+    """
     header = ["codec", "metric", "BD-rate", "per image", "images", "over", "overlap"]
     rows, notes = [], []
     for entry in entries:
@@ -184,16 +227,15 @@ def bd_cells(entries: Sequence[BdEntry]) -> tuple[list[str], list[list[str]], li
         per_image = "" if math.isnan(entry.mean_per_image) else f"{entry.mean_per_image:+.2f} %"
         interval = "" if entry.refused else f"{entry.low:.4g} to {entry.high:.4g}"
         overlap = "" if entry.refused else f"{100 * entry.overlap:.0f} %"
-        rows.append(
-            [entry.codec, entry.metric, percent, per_image, str(entry.images), interval, overlap]
-        )
+        metric = entry.metric + quality_of(entry.column).taught_mark(taught.get(entry.codec, ()))
+        rows.append([entry.codec, metric, percent, per_image, str(entry.images), interval, overlap])
         if entry.refused:
             notes.append(f"{entry.codec}, {entry.metric}: {entry.refused}")
     return header, rows, notes
 
 
-def as_json(frame: pd.DataFrame, entries: Sequence[BdEntry]) -> dict[str, Any]:
-    """Return summary and BD-rates as JSON values; what is not a number is null."""
+def as_json(frame: pd.DataFrame, entries: Sequence[BdEntry], taught: Taught) -> dict[str, Any]:
+    """Return summary, BD-rates and what taught the codecs as JSON; what is no number is null."""
     summary = summarise(frame).to_dict("records")
     return {
         "summary": [
@@ -203,6 +245,7 @@ def as_json(frame: pd.DataFrame, entries: Sequence[BdEntry]) -> dict[str, Any]:
             {key: _json_value(value) for key, value in dataclasses.asdict(entry).items()}
             for entry in entries
         ],
+        "taught": {name: sorted(columns) for name, columns in taught.items()},
     }
 
 

@@ -1,32 +1,19 @@
-"""One image by several codecs at about the same bytes, as one picture or one page."""
+"""One image by several codecs at about the same bytes, or as it is in files, side by side."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import math
 from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from imgcodec.eval import pictures
-from imgcodec.eval.anchors.base import ImageCodec, RgbArray
-from imgcodec.eval.page import write_page
+from imgcodec.eval.anchors.base import ImageCodec, RgbArray, taught_of
+from imgcodec.eval.metrics.base import Metric
 from imgcodec.eval.pictures import Shot
-from imgcodec.eval.style import codec_style
+from imgcodec.eval.quality import QUALITIES, Taught, quality_of
 from imgcodec.eval.windows import Window, detail_windows
 
-CELL_PX = 384
 CROP_PX = 128
-_MARGIN_PX = 24
-_GAP_PX = 14
-_INK = "#1d2126"
-_QUIET = "#667079"
-_MARKS = ("#ffd43b", "#22d3ee", "#f783ac", "#a9e34b")
-_PAGE_BYTES = 20_000_000
-_PAGE_PIXELS = 30_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,22 +23,32 @@ class Comparison:
     Attributes:
         name: name of the image.
         rgb: the original, uint8 HxWx3.
-        target_bytes: size that every file was to have.
-        shots: one for each codec, in order.
+        target_bytes: size that every file was to have, None where the files were given.
+        shots: one for each codec or file, in order.
         windows: parts to enlarge.
+        taught: codec name to columns of the metrics that taught it.
     """
 
     name: str
     rgb: RgbArray
-    target_bytes: float
+    target_bytes: float | None
     shots: tuple[Shot, ...]
     windows: tuple[Window, ...]
+    taught: Taught = dataclasses.field(default_factory=dict)
 
     @property
     def target_bpp(self) -> float:
-        """Bits per pixel that every file was to have."""
+        """Bits per pixel that every file was to have; of the first file where they were given."""
         height, width = self.rgb.shape[:2]
-        return float(8.0 * self.target_bytes / (height * width))
+        size = len(self.shots[0].data) if self.target_bytes is None else self.target_bytes
+        return float(8.0 * size / (height * width))
+
+    @property
+    def sizes_text(self) -> str:
+        """What the files have in common, in words."""
+        if self.target_bytes is None:
+            return "files as they are"
+        return f"at about {self.target_bytes:,.0f} bytes ({self.target_bpp:.3f} bpp)"
 
 
 def compare_codecs(
@@ -63,6 +60,7 @@ def compare_codecs(
     quality: int | None = None,
     windows: Sequence[Window] = (),
     num_windows: int = 2,
+    metrics: Sequence[Metric] = (),
 ) -> Comparison:
     """Code an image with every codec at about the same number of bytes.
 
@@ -74,6 +72,7 @@ def compare_codecs(
         quality: setting of the first codec, whose file size the others then match.
         windows: parts to enlarge; default: where the detail is.
         num_windows: how many parts to choose when none are given.
+        metrics: what to measure besides PSNR.
 
     Raises:
         CodecError: a codec failed.
@@ -82,14 +81,7 @@ def compare_codecs(
     if (target_bpp is None) == (quality is None):
         raise ValueError("give either target_bpp or quality")
     height, width = rgb.shape[:2]
-    for window in windows:
-        if (
-            min(window.width, window.height) < 1
-            or min(window.x, window.y) < 0
-            or window.x + window.width > width
-            or window.y + window.height > height
-        ):
-            raise ValueError(f"the crop {window} is not inside the image of {width}x{height}")
+    _check_windows(rgb, windows)
     shots = []
     rest = list(codecs)
     if target_bpp is not None:
@@ -103,135 +95,133 @@ def compare_codecs(
         shots.append(Shot(first.name, first.describe(quality), data, decoded, psnr))
         target_bytes = float(len(data))
     shots += [pictures.shoot(codec, rgb, target_bytes, tolerance=0.01) for codec in rest]
-    chosen = list(windows) or detail_windows(rgb, CROP_PX, CROP_PX, num_windows)
-    return Comparison(name, rgb, target_bytes, tuple(shots), tuple(chosen))
+    return Comparison(
+        name,
+        rgb,
+        target_bytes,
+        _scored(rgb, shots, metrics),
+        _choose_windows(rgb, windows, num_windows),
+        taught_of(codecs),
+    )
+
+
+def compare_files(
+    name: str,
+    rgb: RgbArray,
+    files: Sequence[tuple[str, bytes, RgbArray]],
+    *,
+    windows: Sequence[Window] = (),
+    num_windows: int = 2,
+    metrics: Sequence[Metric] = (),
+    taught: Taught | None = None,
+) -> Comparison:
+    """Hold files that exist against the original they were made of.
+
+    Args:
+        name: name of the image, shown.
+        rgb: the original, uint8 HxWx3.
+        files: at least one: name, bytes, and what they decode to, of the size of the original.
+        windows: parts to enlarge; default: where the detail is.
+        num_windows: how many parts to choose when none are given.
+        metrics: what to measure besides PSNR.
+        taught: name of a file to columns of the metrics that taught the weights that made it.
+
+    Raises:
+        ValueError: a picture has another size, or a window lies outside.
+    """
+    _check_windows(rgb, windows)
+    for label, _, decoded in files:
+        if decoded.shape != rgb.shape:
+            (height, width), (other_height, other_width) = rgb.shape[:2], decoded.shape[:2]
+            raise ValueError(
+                f"{label} is {other_width}x{other_height}, the original {width}x{height}"
+            )
+    shots = [
+        Shot(label, "file", data, decoded, pictures.psnr_db(rgb, decoded))
+        for label, data, decoded in files
+    ]
+    return Comparison(
+        name,
+        rgb,
+        None,
+        _scored(rgb, shots, metrics),
+        _choose_windows(rgb, windows, num_windows),
+        taught or {},
+    )
+
+
+def _check_windows(rgb: RgbArray, windows: Sequence[Window]) -> None:
+    height, width = rgb.shape[:2]
+    for window in windows:
+        if (
+            min(window.width, window.height) < 1
+            or min(window.x, window.y) < 0
+            or window.x + window.width > width
+            or window.y + window.height > height
+        ):
+            raise ValueError(f"the crop {window} is not inside the image of {width}x{height}")
+
+
+def _choose_windows(
+    rgb: RgbArray, windows: Sequence[Window], num_windows: int
+) -> tuple[Window, ...]:
+    return tuple(windows or detail_windows(rgb, CROP_PX, CROP_PX, num_windows))
+
+
+def _scored(rgb: RgbArray, shots: Sequence[Shot], metrics: Sequence[Metric]) -> tuple[Shot, ...]:
+    """Return the shots with what the metrics say of them."""
+    scores: list[dict[str, float]] = [{} for _ in shots]
+    for metric in metrics:
+        prepared = metric.prepare(rgb)
+        for values, shot in zip(scores, shots, strict=True):
+            values |= metric.measure(prepared, shot.rgb)
+    return tuple(
+        dataclasses.replace(shot, scores=values) for shot, values in zip(shots, scores, strict=True)
+    )
 
 
 def numbers(comparison: Comparison, shot: Shot) -> list[str]:
-    """Return what is written under a picture: size, rate and PSNR, setting and deviation."""
+    """Return what is written under a picture: size, rate, deviation, PSNR, setting, judges."""
     height, width = comparison.rgb.shape[:2]
     bpp = 8.0 * len(shot.data) / (height * width)
-    off = 100.0 * (len(shot.data) / comparison.target_bytes - 1.0)
-    psnr = "lossless" if shot.psnr == float("inf") else f"{shot.psnr:.2f} dB PSNR"
+    target_bytes = comparison.target_bytes or len(shot.data)
+    off = 100.0 * (len(shot.data) / target_bytes - 1.0)
+    taught = comparison.taught.get(shot.codec, ())
+    mark = quality_of("psnr").taught_mark(taught)
+    psnr = "lossless" if shot.psnr == float("inf") else f"{shot.psnr:.2f} dB PSNR{mark}"
     note = f" ({off:+.0f} % of the target)" if abs(off) >= 5.0 else ""
-    return [f"{len(shot.data):,} bytes, {bpp:.3f} bpp{note}", f"{psnr}, {shot.setting}"]
-
-
-def comparison_sheet(comparison: Comparison) -> Image.Image:
-    """Draw the comparison: a column for the original and each codec, whole picture, then crops."""
-    height, width = comparison.rgb.shape[:2]
-    fit = min(CELL_PX / width, CELL_PX / height)
-    whole = max(1, round(width * fit)), max(1, round(height * fit))
-    rows = [whole[1], *(_enlarged(window)[1] for window in comparison.windows)]
-    columns = 1 + len(comparison.shots)
-    top = _MARGIN_PX + 92
-    size = (
-        2 * _MARGIN_PX + columns * CELL_PX + (columns - 1) * _GAP_PX,
-        top + sum(rows) + len(rows) * _GAP_PX + 52 + _MARGIN_PX,
-    )
-    sheet = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(sheet)
-    title = f"{comparison.name}, {width} x {height}, at about {comparison.target_bytes:,.0f} bytes"
-    _text(draw, (_MARGIN_PX, _MARGIN_PX - 4), f"{title} ({comparison.target_bpp:.3f} bpp)", 26)
-    entries: list[tuple[str, str, RgbArray, list[str]]] = [
-        ("original", _INK, comparison.rgb, [f"{height * width * 3:,} bytes of pixels", "24 bpp"])
+    judges = [
+        f"{quality.label}{quality.taught_mark(taught)} {quality.text(shot.scores[quality.column])}"
+        for quality in QUALITIES
+        if quality.column != "psnr" and not math.isnan(shot.scores.get(quality.column, math.nan))
     ]
-    for shot in comparison.shots:
-        look = codec_style(shot.codec)
-        entries.append((look.label, look.color, shot.rgb, numbers(comparison, shot)))
-    for column, (label, color, rgb, lines) in enumerate(entries):
-        x = _MARGIN_PX + column * (CELL_PX + _GAP_PX)
-        draw.rectangle((x, top - 44, x + 9, top - 16), fill=color)
-        _text(draw, (x + 18, top - 45), label, 24)
-        y = top
-        picture = Image.fromarray(np.ascontiguousarray(rgb)).resize(whole, Image.Resampling.LANCZOS)
-        _mark(picture, comparison.windows, fit)
-        sheet.paste(picture, (x + (CELL_PX - whole[0]) // 2, y))
-        y += whole[1] + _GAP_PX
-        for index, window in enumerate(comparison.windows):
-            crop = Image.fromarray(np.ascontiguousarray(window.cut(rgb)))
-            crop = crop.resize(_enlarged(window), Image.Resampling.NEAREST)
-            left = x + (CELL_PX - crop.width) // 2
-            sheet.paste(crop, (left, y))
-            outline = _MARKS[index % len(_MARKS)]
-            draw.rectangle((left, y, left + crop.width - 1, y + 3), fill=outline)
-            y += crop.height + _GAP_PX
-        for index, line in enumerate(lines):
-            _text(draw, (x, y - 4 + 25 * index), line, 19, _INK if index == 0 else _QUIET)
-    return sheet
+    lines = [", ".join(judges[index : index + 2]) for index in range(0, len(judges), 2)]
+    return [f"{len(shot.data):,} bytes, {bpp:.3f} bpp{note}", f"{psnr}, {shot.setting}", *lines]
 
 
-def write_comparison_page(comparison: Comparison, path: str | Path) -> Path:
-    """Write the comparison as one HTML file with the slider and the enlarged crops."""
+def score_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Return header and cells of a table of the shots: a line each, daggers where taught."""
+    qualities = [
+        quality
+        for quality in QUALITIES
+        if any(quality.column in shot.scores for shot in comparison.shots)
+    ]
+    header = ["codec", "setting", "bytes", "bpp", *(quality.label for quality in qualities)]
     height, width = comparison.rgb.shape[:2]
-    entry = pictures.embed_image(
-        comparison.rgb, [comparison.shots], _PAGE_BYTES, max_pixels=_PAGE_PIXELS
-    )
-    worst_db = entry.pop("worstDb")
-    how = "The slider shows the coded files themselves where browsers decode them"
-    if math.isfinite(worst_db):
-        how += f", else the decoder output as AVIF or JPEG, {worst_db:.1f} dB from it or closer"
-    if not entry["isWhole"]:
-        how += "; it shows a part of the picture, at full resolution"
-    looks = {
-        shot.codec: {
-            "label": codec_style(shot.codec).label,
-            "color": codec_style(shot.codec).color,
-            "lines": numbers(comparison, shot),
-        }
-        for shot in comparison.shots
-    }
-    crops = []
-    for window in comparison.windows:
-        columns = {"original": comparison.rgb, **{s.codec: s.rgb for s in comparison.shots}}
-        crops.append(
-            {
-                "window": dataclasses.asdict(window),
-                "pictures": {name: _png_uri(window.cut(rgb)) for name, rgb in columns.items()},
-            }
+    pad = " " if comparison.taught else ""  # keeps digits below each other
+    rows = []
+    for shot in comparison.shots:
+        taught = comparison.taught.get(shot.codec, ())
+        rows.append(
+            [
+                shot.codec,
+                shot.setting,
+                str(len(shot.data)),
+                f"{8.0 * len(shot.data) / (height * width):.4f}",
+                *(
+                    q.text(shot.scores[q.column]) + (q.taught_mark(taught) or pad)
+                    for q in qualities
+                ),
+            ]
         )
-    data = {
-        "title": comparison.name,
-        "facts": f"{width} x {height}, every codec at about {comparison.target_bytes:,.0f} bytes "
-        f"({comparison.target_bpp:.3f} bpp). {how}. The crops are lossless.",
-        "looks": looks,
-        "crops": crops,
-        "viewer": {
-            "rates": [comparison.target_bpp],
-            "rateLabels": [f"{comparison.target_bpp:.3f} bpp"],
-            "codecs": [shot.codec for shot in comparison.shots],
-            "images": [{"name": comparison.name, "height": height, "width": width, **entry}],
-        },
-    }
-    scripts = ("chart.js", "viewer.js", "compare.js")
-    return write_page("compare.html", scripts, f"{comparison.name}: codecs compared", data, path)
-
-
-def _png_uri(rgb: RgbArray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(rgb)).save(buffer, "PNG", optimize=True)
-    return pictures.data_uri(buffer.getvalue(), "image/png")
-
-
-def _enlarged(window: Window) -> tuple[int, int]:
-    """Return (width, height) in px of a crop enlarged by the largest whole factor that fits."""
-    factor = max(1, min(CELL_PX // window.width, CELL_PX // window.height))
-    if max(window.width, window.height) <= CELL_PX:
-        return window.width * factor, window.height * factor
-    fit = CELL_PX / max(window.width, window.height)
-    return max(1, round(window.width * fit)), max(1, round(window.height * fit))
-
-
-def _mark(picture: Image.Image, windows: Sequence[Window], scale: float) -> None:
-    draw = ImageDraw.Draw(picture)
-    for index, window in enumerate(windows):
-        left, top = window.x * scale, window.y * scale
-        right, bottom = left + window.width * scale - 1, top + window.height * scale - 1
-        box = (left, top, max(left, right), max(top, bottom))
-        draw.rectangle(box, outline=_MARKS[index % len(_MARKS)], width=2)
-
-
-def _text(
-    draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, color: str = _INK
-) -> None:
-    draw.text(place, text, fill=color, font=ImageFont.load_default(size))
+    return header, rows

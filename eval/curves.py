@@ -6,49 +6,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
+
+from imgcodec.eval.quality import QUALITIES, Quality
 
 Overlays = Mapping[str, Sequence[Mapping[str, float]]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Metric:
-    """A quality column of the rows table.
-
-    Attributes:
-        column: column of the rows table.
-        label: axis title, with its unit.
-        digits: decimals shown.
-        is_better_up: whether larger values are better.
-        aliases: keys under which published JSON curves hold the same quantity.
-        db_of: column in [0, 1] of which this one is -10 log10(1 - value); empty for none.
-    """
-
-    column: str
-    label: str
-    digits: int
-    is_better_up: bool = True
-    aliases: tuple[str, ...] = ()
-    db_of: str = ""
-
-
-METRICS: dict[str, Metric] = {
-    metric.column: metric
-    for metric in (
-        Metric("psnr", "PSNR, dB", 2, aliases=("psnr", "psnr-rgb")),
-        Metric(
-            "ms_ssim_db",
-            "MS-SSIM, dB",
-            2,
-            aliases=("ms_ssim", "ms-ssim", "ms-ssim-rgb"),
-            db_of="ms_ssim",
-        ),
-        Metric("ssim_db", "SSIM, dB", 2, aliases=("ssim", "ssim-rgb"), db_of="ssim"),
-        Metric("lpips", "LPIPS", 4, is_better_up=False, aliases=("lpips",)),
-        Metric("ssimulacra2", "SSIMULACRA2", 1, aliases=("ssimulacra2",)),
-    )
-}
+METRICS: dict[str, Quality] = {quality.axis: quality for quality in QUALITIES}
+"""Records by the column that plots take."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,22 +29,22 @@ class Point:
 
 
 def usable_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that succeeded, with the columns `ms_ssim_db` and `ssim_db` added."""
+    """Return the rows that succeeded, with a column for each axis that is in decibels."""
     kept = rows[(rows["status"].astype(str) == "ok") & (rows["bpp"] > 0)].copy()
     kept["setting"] = kept["setting"].astype(str)
     kept["image"] = kept["image"].astype(str)
-    for metric in METRICS.values():
-        if metric.db_of in kept.columns:
-            kept[metric.column] = _to_db(kept[metric.db_of])
+    for axis, quality in METRICS.items():
+        if quality.column in kept.columns:
+            kept[axis] = quality.axis_values(kept[quality.column])
     return kept
 
 
-def available_metrics(rows: pd.DataFrame) -> list[Metric]:
+def available_metrics(rows: pd.DataFrame) -> list[Quality]:
     """Return the metrics of which usable rows hold at least one value."""
     return [
-        metric
-        for metric in METRICS.values()
-        if metric.column in rows.columns and rows[metric.column].notna().any()
+        quality
+        for axis, quality in METRICS.items()
+        if axis in rows.columns and rows[axis].notna().any()
     ]
 
 
@@ -91,7 +57,7 @@ def codec_curve(rows: pd.DataFrame, codec: str, column: str) -> list[Point]:
     Args:
         rows: usable rows (see `usable_rows`).
         codec: value of the codec column.
-        column: quality column.
+        column: quality column, as plots take it (a key of `METRICS`).
     """
     part = rows[(rows["codec"] == codec) & rows[column].notna()]
     if part.empty:
@@ -124,14 +90,8 @@ def overlay_curve(points: Sequence[Mapping[str, float]], column: str) -> list[tu
 
 
 def _overlay_value(point: Mapping[str, Any], column: str) -> float | None:
-    metric = METRICS[column]
-    for key in metric.aliases:
+    quality = METRICS[column]
+    for key in quality.overlay_keys:
         if point.get(key) is not None:
-            value = float(point[key])
-            return float(_to_db(value)) if metric.db_of else value
+            return float(quality.axis_values(float(point[key])))
     return None
-
-
-def _to_db(values: Any) -> Any:
-    """Return -10 log10(1 - value), 100 dB at most."""
-    return -10.0 * np.log10(np.maximum(1.0 - values, 1e-10))

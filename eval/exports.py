@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgcodec.codec.files import write_atomically
+from imgcodec.eval.quality import QUALITIES
 from imgcodec.eval.results import ResultsError, summarise
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 # CompressAI key: our column.
 _COMPRESSAI_COLUMNS = {
     "bpp": "bpp",
-    "psnr": "psnr",
-    "ms-ssim": "ms_ssim",
-    "lpips": "lpips",
+    **{quality.name: quality.column for quality in QUALITIES},
     "encoding_time": "encode_s",
     "decoding_time": "decode_s",
 }
@@ -38,29 +37,13 @@ _COMPARE_FIELDS = {
     "encoded_size": ("bytes", "Size of the encoded image file in bytes"),
     "encoding_time": ("encode_s", "Encoding duration in seconds"),
     "decoding_time": ("decode_s", "Decoding duration in seconds"),
-    "psnr": (
-        "psnr",
-        "Distortion metric Peak Signal-to-Noise Ratio. "
-        "See https://en.wikipedia.org/wiki/Peak_signal-to-noise_ratio",
-    ),
-    "ssim": (
-        "ssim",
-        "Distortion metric Structural Similarity Index Measure. "
-        "See https://en.wikipedia.org/wiki/Structural_similarity",
-    ),
-    "msssim": (
-        "ms_ssim",
-        "Distortion metric Multi-Scale Structural Similarity Index Measure. "
-        "See https://en.wikipedia.org/wiki/Structural_similarity#Multi-Scale_SSIM",
-    ),
-    "lpips": (
-        "lpips",
-        "Learned Perceptual Image Patch Similarity. See https://arxiv.org/abs/1801.03924",
-    ),
-    "ssimulacra2": (
-        "ssimulacra2",
-        "Distortion metric SSIMULACRA 2. See https://github.com/cloudinary/ssimulacra2",
-    ),
+    **{
+        quality.column.replace("_", ""): (
+            quality.column,
+            f"Distortion metric {quality.title}. See {quality.source}",
+        )
+        for quality in QUALITIES
+    },
 }
 
 

@@ -1,8 +1,13 @@
-"""Codecs at the same bytes over a data set: who looks better in at most as many bytes."""
+"""Codecs at the same bytes, or at the same quality, over a data set.
+
+At the same bytes: who looks better in at most as many. At the same quality: who needs fewer bytes
+to look at least as good.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,19 +15,20 @@ from imgcodec.datasets.images import ImageDataset
 from imgcodec.eval.anchors.base import ImageCodec, RgbArray, Setting
 from imgcodec.eval.matching import Match
 from imgcodec.eval.metrics.base import Metric
+from imgcodec.eval.quality import Quality
 
 
 @dataclasses.dataclass(frozen=True)
 class MatchRow:
-    """One image by one codec, in the bytes that the reference codec took at a setting.
+    """One image by one codec, in the bytes or as good as the reference codec at a setting.
 
     Attributes:
         image: name of the image.
-        setting: setting of the reference codec that gave the bytes.
+        setting: setting of the reference codec that gave the bytes or the quality.
         codec: name of the codec.
         bpp: bits per pixel of its own file.
-        fits: False where even its smallest file is larger than the bytes given; that file is
-            then measured, to the codec's advantage.
+        fits: False where even its smallest file is larger than the bytes given, or its best one
+            worse than the quality given; that file is then measured, to the codec's advantage.
         values: metrics by column.
     """
 
@@ -59,12 +65,41 @@ def largest_within(
     return best, True
 
 
+def smallest_reaching(
+    codec: ImageCodec,
+    rgb: RgbArray,
+    is_reached: Callable[[bytes], bool],
+    settings: Sequence[Setting],
+) -> tuple[Match, bool]:
+    """Return the smallest file that is good enough and True, or the best file and False.
+
+    Args:
+        codec: its quality rises along `settings`, up to small dents.
+        rgb: uint8 HxWx3.
+        is_reached: whether a file is good enough.
+        settings: at least one, low to high rate; searched by bisection.
+    """
+    low, high = 0, len(settings) - 1
+    best = Match(settings[high], codec.encode(rgb, settings[high]))
+    if not is_reached(best.data):
+        return best, False
+    while low < high:
+        middle = (low + high) // 2
+        data = codec.encode(rgb, settings[middle])
+        if is_reached(data):
+            high, best = middle, Match(settings[middle], data)
+        else:
+            low = middle + 1
+    return best, True
+
+
 def match_dataset(
     dataset: ImageDataset,
     reference: ImageCodec,
     others: Sequence[ImageCodec],
     metrics: Sequence[Metric],
     report: Callable[[str], None],
+    by: Quality | None = None,
 ) -> Iterator[MatchRow]:
     """Yield a row per image, setting of the reference, and codec (the reference first).
 
@@ -72,11 +107,18 @@ def match_dataset(
 
     Args:
         dataset: the images.
-        reference: its ladder sets the bytes.
-        others: codecs that get these bytes.
+        reference: its ladder sets the bytes, or the quality.
+        others: codecs that get these bytes, or must look at least as good.
         metrics: what to measure.
         report: receives a line per image.
+        by: match this quality, which one of `metrics` measures, instead of the bytes.
+
+    Raises:
+        ValueError: no metric measures `by`.
     """
+    judge = next((i for i, m in enumerate(metrics) if by and m.columns[0] == by.column), None)
+    if by is not None and judge is None:
+        raise ValueError(f"{by.label} is to be matched, but is not among the metrics")
     for index, name in enumerate(dataset.image_names):
         rgb = dataset.load(index)
         prepared = [metric.prepare(rgb) for metric in metrics]
@@ -100,11 +142,32 @@ def match_dataset(
         for setting in reference.settings:
             data = reference.encode(rgb, setting)
             label = reference.describe(setting)
-            yield row(reference, label, data, True)
+            first = row(reference, label, data, True)
+            yield first
             for codec in others:
-                match, fits = largest_within(codec, rgb, len(data), search_settings(codec))
+                settings = search_settings(codec)
+                if by is None or judge is None:
+                    match, fits = largest_within(codec, rgb, len(data), settings)
+                else:
+                    is_reached = functools.partial(
+                        _is_as_good, codec, metrics[judge], prepared[judge], by, first.values
+                    )
+                    match, fits = smallest_reaching(codec, rgb, is_reached, settings)
                 yield row(codec, label, match.data, fits)
         report(f"{name}: {index + 1} of {len(dataset.image_names)}")
+
+
+def _is_as_good(
+    codec: ImageCodec,
+    metric: Metric,
+    prepared: Any,
+    by: Quality,
+    wanted: dict[str, float],
+    data: bytes,
+) -> bool:
+    """Return whether a file is at least as good as wanted; never where the metric is NaN."""
+    value, goal = metric.measure(prepared, codec.decode(data))[by.column], wanted[by.column]
+    return value >= goal if by.is_better_up else value <= goal
 
 
 def search_settings(codec: ImageCodec) -> Sequence[Setting]:

@@ -41,13 +41,23 @@ _ATTEMPTS = ((93, 1.0), (86, 1.0), (74, 1.0), (74, 0.7), (66, 0.5), (60, 0.35))
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
-    """One coded picture: the file, what it decodes to, and its numbers."""
+    """One coded picture: the file, what it decodes to, and its numbers.
+
+    Attributes:
+        codec: name of the codec.
+        setting: what made the file, as text.
+        data: the file.
+        rgb: what it decodes to, uint8 HxWx3.
+        psnr: in dB, infinite when lossless.
+        scores: further metrics by column of the rows table, where they were measured.
+    """
 
     codec: str
     setting: str
     data: bytes
     rgb: RgbArray
     psnr: float
+    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def numbers(self) -> dict[str, Any]:
         """Return bytes, bpp and PSNR in dB of the whole picture (None when lossless)."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from imgcodec.eval.curves import (
-    METRICS,
     Overlays,
     available_metrics,
     codec_curve,
     overlay_curve,
     usable_rows,
 )
+from imgcodec.eval.quality import QUALITIES, TAUGHT_NOTE, Quality, Taught, quality_of
 from imgcodec.eval.style import codec_order, codec_style, overlay_color, overlay_order
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ _QUIET = "#868e96"
 
 
 def write_plots(
-    rows: pd.DataFrame, out_dir: str | Path, overlays: Overlays | None = None
+    rows: pd.DataFrame,
+    out_dir: str | Path,
+    overlays: Overlays | None = None,
+    taught: Taught | None = None,
 ) -> list[Path]:
     """Write `rd_<metric>.svg` and `.png` for every metric the rows hold.
 
@@ -37,6 +40,7 @@ def write_plots(
         rows: rows table of a run (see the module `imgcodec.eval.runner`).
         out_dir: folder, created if absent.
         overlays: published curves, name to points with `bpp` and metric keys.
+        taught: codec name to columns of the metrics that taught it, where it gets a dagger.
 
     Returns:
         The paths written; none when no row succeeded.
@@ -46,34 +50,42 @@ def write_plots(
     written = []
     for metric in available_metrics(usable_rows(rows)):
         for suffix in (".svg", ".png"):
-            path = folder / f"rd_{metric.column.removesuffix('_db')}{suffix}"
-            rd_plot(rows, metric.column, path, overlays=overlays)
+            path = folder / f"rd_{metric.column}{suffix}"
+            rd_plot(rows, metric.column, path, overlays=overlays, taught=taught)
             written.append(path)
     return written
 
 
 def rd_plot(
-    rows: pd.DataFrame, metric: str, path: str | Path, overlays: Overlays | None = None
+    rows: pd.DataFrame,
+    metric: str,
+    path: str | Path,
+    overlays: Overlays | None = None,
+    taught: Taught | None = None,
 ) -> Path:
     """Draw the mean curve of every codec against bits per pixel on a log axis.
 
     Args:
         rows: rows table of a run.
-        metric: a key of `curves.METRICS`; `ms_ssim` and `ssim` stand for their decibels.
+        metric: column of the rows table (see `imgcodec.eval.quality`), drawn in decibels where
+            its record says so.
         path: `.svg` or `.png` file to write.
         overlays: published curves, drawn thin and grey.
+        taught: codec name to columns of the metrics that taught it, where it gets a dagger.
 
     Raises:
         ValueError: the metric is unknown or no row has a value for it.
     """
-    column = metric if metric in METRICS else f"{metric}_db"
-    if column not in METRICS:
-        raise ValueError(f"unknown metric {metric!r}: use one of {', '.join(METRICS)}")
+    try:
+        quality = quality_of(metric)
+    except KeyError:
+        known = ", ".join(entry.column for entry in QUALITIES)
+        raise ValueError(f"unknown metric {metric!r}: use one of {known}") from None
     usable = usable_rows(rows)
     curves = {}
-    if column in usable.columns:
+    if quality.axis in usable.columns:
         for codec in codec_order([str(name) for name in usable["codec"].unique()]):
-            points = codec_curve(usable, codec, column)
+            points = codec_curve(usable, codec, quality.axis)
             if points:
                 curves[codec] = [(point.bpp, point.value) for point in points]
     if not curves:
@@ -87,7 +99,9 @@ def rd_plot(
         figure = Figure(figsize=(8.2, 5.4), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        _draw(axes, curves, column, overlays or {})
+        _draw(axes, curves, quality, overlays or {}, taught or {})
+        if any(quality.taught_mark((taught or {}).get(codec, ())) for codec in curves):
+            figure.supxlabel(TAUGHT_NOTE, fontsize=8, color=_QUIET)
         axes.set_title(_title(usable), loc="left", fontsize=12, color=_INK, pad=12)
         target = Path(path)
         metadata = {"Date": None} if target.suffix == ".svg" else {}
@@ -96,13 +110,16 @@ def rd_plot(
 
 
 def _draw(
-    axes: Axes, curves: dict[str, list[tuple[float, float]]], column: str, overlays: Overlays
+    axes: Axes,
+    curves: dict[str, list[tuple[float, float]]],
+    metric: Quality,
+    overlays: Overlays,
+    taught: Taught,
 ) -> None:
-    metric = METRICS[column]
     lowest = min(points[0][0] for points in curves.values())
     highest = max(points[-1][0] for points in curves.values())
     axes.set_xscale("log")
-    _draw_overlays(axes, overlays, column, lowest / 1.15, highest * 1.15)
+    _draw_overlays(axes, overlays, metric.axis, lowest / 1.15, highest * 1.15)
     for codec, pairs in curves.items():
         look = codec_style(codec)
         axes.plot(
@@ -114,16 +131,16 @@ def _draw(
             markeredgecolor="white",
             markeredgewidth=0.7,
             linewidth=2.6 if look.is_own else 1.6,
-            label=look.label,
+            label=look.label + metric.taught_mark(taught.get(codec, ())),
             zorder=4 if look.is_own else 3,
         )
     _finish_axes(axes, lowest, highest)
     axes.set_xlabel("bits per pixel (whole file, log scale)", color=_INK)
     note = "" if metric.is_better_up else " (lower is better, axis turned round)"
-    axes.set_ylabel(metric.label + note, color=_INK)
+    axes.set_ylabel(metric.axis_label + note, color=_INK)
     if not metric.is_better_up:
         axes.invert_yaxis()
-    _legend(axes, column)
+    _legend(axes, metric)
 
 
 def _draw_overlays(
@@ -169,12 +186,12 @@ def _finish_axes(axes: Axes, lowest: float, highest: float) -> None:
     axes.tick_params(color="#adb5bd", labelcolor=_INK)
 
 
-def _legend(axes: Axes, column: str) -> None:
+def _legend(axes: Axes, metric: Quality) -> None:
     """List the curves from best to worst at the middle rate, so that it reads as the plot does."""
     handles, labels = axes.get_legend_handles_labels()
     low, high = axes.get_xlim()
     middle = math.sqrt(low * high)
-    sign = 1.0 if METRICS[column].is_better_up else -1.0
+    sign = 1.0 if metric.is_better_up else -1.0
 
     def height(handle: object) -> float:
         xs, ys = handle.get_data()  # type: ignore[attr-defined]

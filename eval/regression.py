@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from imgcodec.eval.bdrate import BdRateError, Method
-from imgcodec.eval.bdtable import BD_METRICS, BdEntry, BdMetric, compare
+from imgcodec.eval.bdtable import BdEntry, compare
+from imgcodec.eval.quality import QUALITIES, Quality
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +17,7 @@ def against_baseline(
     frame: pd.DataFrame,
     baseline: pd.DataFrame,
     *,
-    metrics: Sequence[BdMetric] = BD_METRICS,
+    metrics: Sequence[Quality] = QUALITIES,
     method: Method = "pchip",
 ) -> list[BdEntry]:
     """Return the BD-rate of every codec that both runs hold, new against old.

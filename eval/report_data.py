@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 
 from imgcodec.codec.errors import CodecError
-from imgcodec.eval.anchors.base import ImageCodec
+from imgcodec.eval.anchors.base import ImageCodec, taught_of
 from imgcodec.eval.bdrate import BdRateError, bd_rate_details
-from imgcodec.eval.bdtable import BdMetric, mean_curve
+from imgcodec.eval.bdtable import mean_curve
 from imgcodec.eval.curves import (
-    Metric,
     Overlays,
     available_metrics,
     codec_curve,
     overlay_curve,
     usable_rows,
 )
+from imgcodec.eval.quality import TAUGHT_NOTE, Quality
 from imgcodec.eval.style import codec_order, codec_style, overlay_color, overlay_order
 
 MAX_IMAGES_BD = 40
@@ -36,6 +36,7 @@ def page_data(
     usable = usable_rows(rows)
     names = codec_order([str(name) for name in usable["codec"].unique()])
     metrics = available_metrics(usable)
+    taught = taught_of(codecs.values())
     sizes = usable.drop_duplicates("image").sort_values("image")
     images = sizes["image"].to_list()
     datasets = [str(name) for name in usable["dataset"].dropna().unique()]
@@ -46,10 +47,11 @@ def page_data(
         "numRows": len(rows),
         "metrics": [
             {
-                "key": metric.column,
-                "label": metric.label,
-                "digits": metric.digits,
+                "key": metric.axis,
+                "label": metric.axis_label,
+                "digits": metric.axis_digits,
                 "up": metric.is_better_up,
+                "taught": [name for name in names if metric.taught_mark(taught.get(name, ()))],
             }
             for metric in metrics
         ],
@@ -59,22 +61,22 @@ def page_data(
             for name, width, height in zip(images, sizes["width"], sizes["height"], strict=True)
         ],
         "means": [
-            {metric.column: _mean_points(usable, name, metric) for metric in metrics}
+            {metric.axis: _mean_points(usable, name, metric) for metric in metrics}
             for name in names
         ],
         "points": _points(usable, names, images, metrics),
-        "bd": {metric.column: _bd_table(usable, names, images, metric) for metric in metrics},
+        "bd": {metric.axis: _bd_table(usable, names, images, metric) for metric in metrics},
         "overlays": [
             {
                 "name": name,
                 "color": overlay_color(index),
                 "curves": {
-                    metric.column: overlay_curve(overlays[name], metric.column)
-                    for metric in metrics
+                    metric.axis: overlay_curve(overlays[name], metric.axis) for metric in metrics
                 },
             }
             for index, name in enumerate(overlay_order(overlays))
         ],
+        "taughtNote": TAUGHT_NOTE,
         "errors": [
             {
                 "codec": str(row["codec"]),
@@ -121,7 +123,7 @@ def rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def _mean_points(rows: pd.DataFrame, codec: str, metric: Metric) -> list[dict[str, Any]]:
+def _mean_points(rows: pd.DataFrame, codec: str, metric: Quality) -> list[dict[str, Any]]:
     return [
         {
             "bpp": rounded(point.bpp),
@@ -130,17 +132,17 @@ def _mean_points(rows: pd.DataFrame, codec: str, metric: Metric) -> list[dict[st
             "setting": point.setting,
             "count": point.num_images,
         }
-        for point in codec_curve(rows, codec, metric.column)
+        for point in codec_curve(rows, codec, metric.axis)
     ]
 
 
 def _points(
-    rows: pd.DataFrame, names: Sequence[str], images: Sequence[str], metrics: Sequence[Metric]
+    rows: pd.DataFrame, names: Sequence[str], images: Sequence[str], metrics: Sequence[Quality]
 ) -> list[list[Any]]:
     """Return [image index, codec index, setting, bytes, bpp, encode s, decode s, values...]."""
     image_index = {name: index for index, name in enumerate(images)}
     codec_index = {name: index for index, name in enumerate(names)}
-    columns = ["encode_s", "decode_s", *(metric.column for metric in metrics)]
+    columns = ["encode_s", "decode_s", *(metric.axis for metric in metrics)]
     result = []
     for record in rows.sort_values("bpp").to_dict("records"):
         values = [rounded(float(record.get(column, math.nan))) for column in columns]
@@ -158,13 +160,12 @@ def _points(
 
 
 def _bd_table(
-    rows: pd.DataFrame, names: Sequence[str], images: Sequence[str], metric: Metric
+    rows: pd.DataFrame, names: Sequence[str], images: Sequence[str], metric: Quality
 ) -> list[dict[str, Any]]:
     """Return BD-rates of every codec against every other, per scope (mean curve, each image).
 
     A scope is {"anchor,test": [percent, overlap in percent]} or a reason as text when refused.
     """
-    axis = BdMetric(metric.column, metric.label, metric.is_better_up)
     kept = rows[rows[metric.column].notna()]
     scopes = [kept]
     if len(images) <= MAX_IMAGES_BD:
@@ -172,7 +173,7 @@ def _bd_table(
     table = []
     for scope in scopes:
         parts = {str(name): part for name, part in scope.groupby("codec")}
-        curves = {name: mean_curve(part, axis) for name, part in parts.items()}
+        curves = {name: mean_curve(part, metric) for name, part in parts.items()}
         entries: dict[str, list[float] | str] = {}
         for anchor, test in itertools.permutations(range(len(names)), 2):
             first, second = names[anchor], names[test]
@@ -184,7 +185,7 @@ def _bd_table(
             if any(parts[name]["image"].nunique() != len(common) for name in (first, second)):
                 # As in the table that `imgcodec bench` prints: common images only.
                 kept_parts = [parts[n][parts[n]["image"].isin(common)] for n in (first, second)]
-                pair = mean_curve(kept_parts[0], axis), mean_curve(kept_parts[1], axis)
+                pair = mean_curve(kept_parts[0], metric), mean_curve(kept_parts[1], metric)
             entries[f"{anchor},{test}"] = _bd_entry(*pair, metric.is_better_up)
         table.append(entries)
     return table

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from imgcodec.codec.errors import CodecError
 from imgcodec.codec.files import write_atomically
+from imgcodec.eval.quality import metric_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,12 +31,7 @@ COLUMNS = (
     "payload_bpp",
     "estimate_bpp",
     "ratio",
-    "psnr",
-    "mse",
-    "ssim",
-    "ms_ssim",
-    "lpips",
-    "ssimulacra2",
+    *metric_columns(),
     "encode_s",
     "decode_s",
     "encode_transform_s",
@@ -183,12 +179,14 @@ class RunInfo:
         codecs: codec name to library, version and effort.
         metrics: metric definitions in words.
         machine: versions, processor count, threads.
+        taught: codec name to the columns of the metrics that were losses of its training.
     """
 
     options: dict[str, Any]
     codecs: dict[str, str]
     metrics: list[str]
     machine: dict[str, Any]
+    taught: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the record as JSON."""

@@ -23,6 +23,7 @@ _FAMILIES: tuple[tuple[str, str, str, str], ...] = (
     ("custom:", "#495057", "h", ""),
 )
 _OWN = ("imgcodec", "beta", "hier", "vq", "cv")
+_TUNES = ("psnr", "ssim")
 _REFERENCES = ("vtm", "bpg", "hm", "av1")
 _SPARE = ("#5c940d", "#e8590c", "#364fc7", "#a61e4d", "#087f5b", "#862e9c", "#495057")
 
@@ -66,6 +67,9 @@ def codec_style(name: str) -> Style:
     if prefix == "custom:":
         return Style(suffix.split(":")[0], color, "", marker, False)
     label = shown + suffix.replace("-420", " 4:2:0").replace("-444", " 4:4:4")
+    if shown == "AVIF":  # the figures of one tune are no verdict on another
+        tune = next((tune for tune in _TUNES if suffix == f"-{tune}"), "")
+        label = f"{shown} (tune {tune})" if tune else f"{label} (default tune)"
     return Style(label, color, _dash(suffix), marker, False)
 
 
@@ -74,7 +78,9 @@ def _dash(suffix: str) -> str:
         return ""
     if "420" in suffix:
         return "5 3"
-    return "8 3 2 3" if "444" in suffix else "2 2"
+    if "444" in suffix or "ssim" in suffix:
+        return "8 3 2 3"
+    return "2 2"
 
 
 def overlay_color(index: int) -> str:

@@ -133,6 +133,30 @@ def load_model(info: ModelInfo, decoder: str = FIDELITY) -> LoadedModel:
     return _load(str(info.path), str(path), path.stat().st_mtime_ns)
 
 
+def trained_losses(info: ModelInfo, decoder: str = FIDELITY) -> frozenset[str]:
+    """Return the terms that had a weight in the loss of a model, or of its further decoder.
+
+    They are those of the recipes in the files (`loss` section): of the last training run of each.
+    A further decoder adds its own to those of the encoder.
+
+    Raises:
+        UnknownModelError: a file cannot be read.
+    """
+    paths = {info.path, info.path if decoder == FIDELITY else decoder_path(info.path, decoder)}
+    terms: set[str] = set()
+    for path in paths:
+        try:
+            with safe_open(path, "numpy") as file:
+                recipe = json.loads((file.metadata() or {}).get("recipe", "{}"))
+            losses = recipe.get("loss") or {}
+        except (OSError, SafetensorError, ValueError, AttributeError) as error:
+            raise UnknownModelError(f"cannot read the recipe of {path}: {error}") from error
+        terms |= {
+            name for name, weight in losses.items() if isinstance(weight, int | float) and weight
+        }
+    return frozenset(terms)
+
+
 def decoder_path(model: Path, decoder: str) -> Path:
     """Return where a further decoder of a weights file lies."""
     return model.with_name(f"{model.stem}.{decoder}.safetensors")

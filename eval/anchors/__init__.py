@@ -3,19 +3,23 @@
 from imgcodec.eval.anchors.base import (
     AnchorError,
     ImageCodec,
+    TrainedCodec,
     codec_names,
     get_codec,
     register,
     split_names,
+    taught_of,
     with_settings,
 )
 
 __all__ = [
     "AnchorError",
     "ImageCodec",
+    "TrainedCodec",
     "codec_names",
     "get_codec",
     "register",
     "split_names",
+    "taught_of",
     "with_settings",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -56,6 +56,21 @@ class ImageCodec(Protocol):
     def describe_codec(self) -> str:
         """Return library, version, chroma format and effort as one line."""
         ...
+
+
+@runtime_checkable
+class TrainedCodec(Protocol):
+    """A codec whose weights were trained, which may have seen the metrics (see `ImgcodecCodec`)."""
+
+    def taught(self) -> frozenset[str]:
+        """Return the columns of the metrics that were losses of the training."""
+        ...
+
+
+def taught_of(codecs: Iterable[ImageCodec]) -> dict[str, frozenset[str]]:
+    """Return codec name to the columns of the metrics that taught it; others are left out."""
+    trained = {codec.name: codec.taught() for codec in codecs if isinstance(codec, TrainedCodec)}
+    return {name: columns for name, columns in trained.items() if columns}
 
 
 _FACTORIES: dict[str, Callable[[], ImageCodec]] = {}

@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from imgcodec.eval.anchors.base import RgbArray, Setting, register
+from imgcodec.eval.quality import taught_columns
 
 FIDELITY = "fidelity"
 
@@ -81,6 +82,16 @@ class ImgcodecCodec:
         return (
             f"imgcodec {info.id} ({info.hash[:8]}), {name} {info.kmac_decode:.1f} kMAC/px{effort}"
         )
+
+    def taught(self) -> frozenset[str]:
+        """Return the columns of the metrics that were losses of the training.
+
+        Raises:
+            UnknownModelError: the model is not installed.
+        """
+        from imgcodec.codec.models.weights import find_model, trained_losses
+
+        return taught_columns(trained_losses(find_model(self.model), self.decoder))
 
     def sizes(self, data: bytes) -> tuple[float, float]:
         """Return (bytes of entropy-coded payload, likelihood estimate in bytes) of a file."""

@@ -1,5 +1,9 @@
 """JPEG, WebP, JPEG 2000 and AVIF as Pillow writes them.
 
+AVIF is written by libaom through libavif, which since its version 1.4 tunes it for the eye
+(`tune=iq`) unless told otherwise: `avif` is what libavif does by itself, `avif-psnr` and
+`avif-ssim` ask for the other tunes.
+
 Ladders run from about 0.1 to 2.5 bpp on Kodak (mean of the set) where the format reaches that
 low: JPEG ends at about 0.25 bpp.
 """
@@ -73,7 +77,7 @@ class PillowCodec:
 
     def describe_codec(self) -> str:
         """Return library versions, chroma format and effort."""
-        library = features.version(self.feature)
+        library = _libraries(self.feature)
         return f"Pillow {pillow_version} {self.pillow_format} ({library}), {self.note}"
 
 
@@ -91,9 +95,31 @@ def _webp(name: str, method: int) -> PillowCodec:
     )
 
 
-def _avif(name: str, subsampling: str, speed: int) -> PillowCodec:
-    options = {"subsampling": subsampling, "speed": speed}
-    return PillowCodec(name, AVIF_LADDER, "AVIF", "avif", options, f"{subsampling}, speed {speed}")
+def _avif(name: str, subsampling: str, speed: int, tune: str = "") -> PillowCodec:
+    options: dict[str, Any] = {"subsampling": subsampling, "speed": speed}
+    if tune:
+        options["advanced"] = {"tune": tune}
+    note = f"{subsampling}, speed {speed}, tune {tune or default_avif_tune()}"
+    return PillowCodec(name, AVIF_LADDER, "AVIF", "avif", options, note)
+
+
+def default_avif_tune() -> str:
+    """Return what libavif tunes libaom for by itself, in words; `iq` (the eye) since 1.4."""
+    version = features.version("avif") or "0"
+    major, minor = (int(part) for part in f"{version}.0".split(".")[:2])
+    return "iq (default)" if (major, minor) >= (1, 4) else "default"
+
+
+def _libraries(feature: str) -> str:
+    """Return names and versions of the libraries behind a format."""
+    if feature == "jpg" and features.check("libjpeg_turbo"):
+        return f"libjpeg-turbo {features.version('libjpeg_turbo')}"
+    if feature == "avif":
+        from PIL import _avif as plugin
+
+        return f"libavif {features.version('avif')}, {plugin.codec_versions()}"
+    names = {"jpg": "libjpeg", "webp": "libwebp", "jpg_2000": "OpenJPEG"}
+    return f"{names[feature]} {features.version(feature)}"
 
 
 def _jpeg2000(name: str) -> PillowCodec:
@@ -129,3 +155,5 @@ def register_all() -> None:
         for subsampling, chroma in (("4:4:4", ""), ("4:2:0", "-420")):
             name = f"avif{chroma}{suffix}"
             register(name, functools.partial(_avif, name, subsampling, speed))
+    for tune in ("psnr", "ssim"):
+        register(f"avif-{tune}", functools.partial(_avif, f"avif-{tune}", "4:4:4", 6, tune))

@@ -1,11 +1,5 @@
-"""Image metrics: one interface, one registry."""
+"""Image metrics: one interface; their records are in `imgcodec.eval.quality`."""
 
-from imgcodec.eval.metrics.base import (
-    Metric,
-    MetricError,
-    MetricOptions,
-    create_metrics,
-    metric_names,
-)
+from imgcodec.eval.metrics.base import Metric, MetricError, MetricOptions, create_metrics
 
-__all__ = ["Metric", "MetricError", "MetricOptions", "create_metrics", "metric_names"]
+__all__ = ["Metric", "MetricError", "MetricOptions", "create_metrics"]

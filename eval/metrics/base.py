@@ -1,9 +1,10 @@
-"""What the harness asks of a metric, and the registry that names them."""
+"""What the harness asks of a metric, and how metrics are made from their names."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgcodec.codec.errors import CodecError
+from imgcodec.eval.quality import Quality, find_quality, metric_names
 
 RgbArray = npt.NDArray[np.uint8]
 
@@ -20,7 +22,10 @@ class MetricError(CodecError):
 
 
 class Metric(Protocol):
-    """A full-reference metric on uint8 HxWx3 sRGB arrays of equal shape."""
+    """A full-reference metric on uint8 HxWx3 sRGB arrays of equal shape.
+
+    It is made with `MetricOptions`, and with the variant where its record has variants.
+    """
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -55,46 +60,43 @@ class MetricOptions:
     data_root: Path | None = None
 
 
-def _factories() -> Mapping[str, Callable[[MetricOptions], Metric]]:
-    from imgcodec.eval.metrics import lpips_metric, pixel, similarity, ssimulacra
-
-    return {
-        "psnr": lambda options: pixel.Psnr(),
-        "ssim": lambda options: similarity.Ssim(options.device),
-        "ms-ssim": lambda options: similarity.MsSsim(options.device),
-        "lpips": lambda options: lpips_metric.Lpips("alex", options),
-        "lpips-alex": lambda options: lpips_metric.Lpips("alex", options),
-        "lpips-squeeze": lambda options: lpips_metric.Lpips("squeeze", options),
-        "lpips-vgg": lambda options: lpips_metric.Lpips("vgg", options),
-        "ssimulacra2": lambda options: ssimulacra.Ssimulacra2(),
-    }
-
-
-def metric_names() -> list[str]:
-    """Return the names that `create_metrics` knows."""
-    return list(_factories())
-
-
 def create_metrics(names: Sequence[str], options: MetricOptions | None = None) -> list[Metric]:
     """Return the metrics of a list of names.
 
     Args:
-        names: registry names; `lpips` is `lpips-alex`.
+        names: names of `imgcodec.eval.quality`; `lpips` is `lpips-alex`.
         options: device and folders of weights.
 
     Raises:
         MetricError: unknown name, two metrics for one column, or missing package or weights.
     """
-    factories = _factories()
     metrics: list[Metric] = []
     filled: dict[str, str] = {}
     for name in names:
-        if name not in factories:
-            raise MetricError(f"unknown metric {name!r}: use {', '.join(factories)}")
-        metric = factories[name](options or MetricOptions())
-        for column in metric.columns:
-            if column in filled:
-                raise MetricError(f"{filled[column]} and {name} both fill the column {column!r}")
-            filled[column] = name
-        metrics.append(metric)
+        found = find_quality(name)
+        if found is None:
+            raise MetricError(f"unknown metric {name!r}: use {', '.join(metric_names())}")
+        quality, variant = found
+        if quality.column in filled:
+            raise MetricError(
+                f"{filled[quality.column]} and {name} both fill the column {quality.column!r}"
+            )
+        filled[quality.column] = name
+        metrics.append(_create(quality, variant, options or MetricOptions()))
     return metrics
+
+
+def _create(quality: Quality, variant: str, options: MetricOptions) -> Metric:
+    needs = (
+        f"{quality.label} needs the package {quality.package}: "
+        f"pip install 'imgcodec[{quality.extra}]'"
+    )
+    if not quality.is_installed:
+        raise MetricError(needs)
+    module, _, name = quality.maker.partition(".")
+    make = getattr(importlib.import_module(f"imgcodec.eval.metrics.{module}"), name)
+    try:
+        metric: Metric = make(options, variant) if variant else make(options)
+    except ImportError as error:
+        raise MetricError(f"{needs} ({error})") from error
+    return metric

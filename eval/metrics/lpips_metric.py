@@ -24,8 +24,8 @@ class Lpips:
     Papers report the AlexNet backbone; values of different backbones are not comparable.
 
     Args:
-        network: `alex`, `squeeze` or `vgg`.
         options: device and folders of weights.
+        network: `alex`, `squeeze` or `vgg`.
 
     Raises:
         MetricError: package or weights are missing.
@@ -33,7 +33,7 @@ class Lpips:
 
     columns = ("lpips",)
 
-    def __init__(self, network: str, options: MetricOptions) -> None:
+    def __init__(self, options: MetricOptions, network: str) -> None:
         self._network = network
         self._device = options.device
         self._package, self._model = _load(network, options)

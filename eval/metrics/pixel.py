@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from imgcodec.eval.metrics.base import RgbArray
+from imgcodec.eval.metrics.base import MetricOptions, RgbArray
 
 PEAK = 255.0
 
@@ -44,6 +44,9 @@ class Psnr:
     """RGB PSNR in dB and the MSE behind it."""
 
     columns = ("psnr", "mse")
+
+    def __init__(self, options: MetricOptions) -> None:
+        del options  # needs neither device nor weights
 
     def prepare(self, reference: RgbArray) -> RgbArray:
         """Return the original itself."""

@@ -9,7 +9,7 @@ import math
 from types import ModuleType
 from typing import Any
 
-from imgcodec.eval.metrics.base import MetricError, RgbArray
+from imgcodec.eval.metrics.base import MetricOptions, RgbArray
 from imgcodec.eval.metrics.tensors import to_tensor
 
 # pytorch-msssim needs more than (window - 1) * 2**4 = 160 px for its five scales.
@@ -18,12 +18,8 @@ MIN_SSIM_PX = 11
 
 
 def _package() -> ModuleType:
-    try:
-        import pytorch_msssim
-    except ImportError as error:
-        raise MetricError(
-            "SSIM and MS-SSIM need the package pytorch-msssim: pip install 'imgcodec[eval]'"
-        ) from error
+    import pytorch_msssim
+
     module: ModuleType = pytorch_msssim
     return module
 
@@ -33,9 +29,9 @@ class Ssim:
 
     columns = ("ssim",)
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, options: MetricOptions) -> None:
         self._package = _package()
-        self._device = device
+        self._device = options.device
 
     def prepare(self, reference: RgbArray) -> Any:
         """Return the original as a float tensor (1, 3, H, W) in 0..255."""
@@ -58,9 +54,9 @@ class MsSsim:
 
     columns = ("ms_ssim",)
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, options: MetricOptions) -> None:
         self._package = _package()
-        self._device = device
+        self._device = options.device
 
     def prepare(self, reference: RgbArray) -> Any:
         """Return the original as a float tensor (1, 3, H, W) in 0..255."""

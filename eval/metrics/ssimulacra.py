@@ -10,7 +10,7 @@ import math
 
 from PIL import Image
 
-from imgcodec.eval.metrics.base import MetricError, RgbArray
+from imgcodec.eval.metrics.base import MetricOptions, RgbArray
 
 MIN_SIDE_PX = 8
 
@@ -20,13 +20,10 @@ class Ssimulacra2:
 
     columns = ("ssimulacra2",)
 
-    def __init__(self) -> None:
-        try:
-            from ssimulacra2 import compute_ssimulacra2
-        except ImportError as error:
-            raise MetricError(
-                "SSIMULACRA2 needs the package ssimulacra2: pip install ssimulacra2"
-            ) from error
+    def __init__(self, options: MetricOptions) -> None:
+        del options  # runs in NumPy
+        from ssimulacra2 import compute_ssimulacra2
+
         self._score = compute_ssimulacra2
 
     def prepare(self, reference: RgbArray) -> bytes:

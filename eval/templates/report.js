@@ -26,7 +26,12 @@
   const percent = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)} %`;
   const seconds = (value) => (value === null ? "" : `${value < 0.1 ? (1000 * value).toFixed(0) + " ms" : value.toFixed(2) + " s"}`);
   const metric = () => data.metrics[state.metric];
-  const metricText = (value) => `${metric().label.split(",")[0]} ${value.toFixed(metric().digits)}${/, dB$/.test(metric().label) ? " dB" : ""}`;
+  // A dagger where the metric was a loss of the codec's training.
+  const mark = (entry, codec) => (entry.taught.includes(codec.name) ? "†" : "");
+  const metricText = (value, codec) => {
+    const [name, unit] = metric().label.split(", ");
+    return `${name} ${value.toFixed(metric().digits)}${unit ? ` ${unit}` : ""}${mark(metric(), codec)}`;
+  };
 
   function meanCurve(codec, index) {
     return data.means[index][metric().key].map((point) => ({
@@ -36,7 +41,7 @@
         `${codec.label}, ${point.setting}`,
         `mean of ${point.count} images`,
         `${formatBytes(point.bytes)}, ${formatBpp(point.bpp)}`,
-        metricText(point.value),
+        metricText(point.value, codec),
       ],
       codec: codec.name,
     }));
@@ -53,7 +58,7 @@
           `${codec.label}, ${row[2]}`,
           `${data.images[image].name}, ${data.images[image].width} × ${data.images[image].height}`,
           `${formatBytes(row[3])}, ${formatBpp(row[4])}`,
-          metricText(row[column]),
+          metricText(row[column], codec),
           `encode ${seconds(row[5])}, decode ${seconds(row[6])}`,
         ].filter((line) => !/encode , decode $/.test(line)),
         codec: codec.name,
@@ -226,12 +231,13 @@
       return;
     }
     const [value, overlap] = entry;
-    cell.textContent = percent(value);
+    cell.textContent = percent(value) + mark(data.metrics.find((metric) => metric.key === key), data.codecs[index]);
     cell.title = `over ${overlap} % of the shorter curve`;
     cell.className = value < 0 ? "good" : "bad";
   }
 
   function buildHeadline() {
+    byId("taught-note").textContent = data.metrics.some((entry) => entry.taught.length) ? data.taughtNote : "";
     const mean = `${data.images.length} image${data.images.length === 1 ? "" : "s"}`;
     byId("facts").textContent = [mean, `${data.codecs.length} codecs`, `${data.numRows} files`,
       data.errors.length ? `${data.errors.length} failed` : "", data.created].filter(Boolean).join(" · ");

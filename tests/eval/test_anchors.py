@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from imgcodec.eval.anchors import (
     split_names,
 )
 from imgcodec.eval.metrics.pixel import mse, psnr_of_mse
+from imgcodec.eval.style import codec_style
 
 OTHERS = [name for name in codec_names() if not name.startswith("imgcodec")]
 SLOW = {"avif-s2", "avif-420-s2", "jxl-e9"}
@@ -85,6 +87,53 @@ def test_points_agree_with_plain_pillow(name, format, options, data_dir) -> None
         data = codec.encode(rgb, quality)
         assert len(data) * 8 / rgb[..., 0].size == pytest.approx(expected_bpp, abs=1e-3)
         assert psnr_of_mse(mse(rgb, codec.decode(data))) == pytest.approx(expected_psnr, abs=0.01)
+
+
+def test_tunes_of_avif_change_the_bytes_and_each_description_names_its_own(data_dir) -> None:
+    """libavif tunes for the eye by itself since 1.4: the default file is that of tune=iq."""
+    from PIL import features
+
+    with Image.open(data_dir / "kodak" / "kodim23.png") as image:
+        rgb = np.asarray(image)[:256, :384]
+    names = ("avif", "avif-psnr", "avif-ssim")
+    codecs = [available(name) for name in names]
+    files = [codec.encode(rgb, 50) for codec in codecs]
+    assert len(set(files)) == 3
+    assert "tune psnr" in codecs[1].describe_codec()
+    assert "tune ssim" in codecs[2].describe_codec()
+    version = tuple(int(part) for part in features.version("avif").split(".")[:2])
+    if version < (1, 4):
+        pytest.skip("this libavif does not tune for the eye by itself")
+    buffer = io.BytesIO()
+    options = {"quality": 50, "subsampling": "4:4:4", "speed": 6, "advanced": {"tune": "iq"}}
+    Image.fromarray(rgb).save(buffer, "AVIF", **options)
+    assert files[0] == buffer.getvalue()
+    assert "tune iq (default)" in codecs[0].describe_codec()
+
+
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [
+        ("jpeg", r"libjpeg(-turbo)? \d"),
+        ("webp", r"libwebp \d"),
+        ("jpeg2000", r"OpenJPEG \d"),
+        ("avif", r"libavif \d.*aom"),
+        ("jxl", r"libjxl \d"),
+        ("heic", r"libheif \d"),
+    ],
+)
+def test_description_has_the_version_of_the_library(name: str, library: str) -> None:
+    assert re.search(library, available(name).describe_codec())
+
+
+def test_looks_name_the_tune_of_avif() -> None:
+    labels = [codec_style(name).label for name in ("avif", "avif-420", "avif-psnr", "avif-ssim")]
+    assert labels == [
+        "AVIF (default tune)",
+        "AVIF 4:2:0 (default tune)",
+        "AVIF (tune psnr)",
+        "AVIF (tune ssim)",
+    ]
 
 
 def test_settings_can_be_named() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgcodec.eval.bdrate import BdRateError, bd_rate, bd_rate_details, to_db
+from imgcodec.eval.bdrate import BdRateError, bd_rate, bd_rate_details
 
 bjontegaard = pytest.importorskip("bjontegaard")
 
@@ -99,7 +99,3 @@ def test_too_few_points_are_refused() -> None:
 def test_unknown_method_is_an_error() -> None:
     with pytest.raises(ValueError, match="akima"):
         bd_rate(*JPEG, *AVIF, method="akima")  # type: ignore[arg-type]
-
-
-def test_to_db_of_ms_ssim() -> None:
-    assert to_db([0.9, 0.99, 0.999]) == pytest.approx([10.0, 20.0, 30.0])

@@ -9,11 +9,12 @@ import pytest
 pytest.importorskip("pandas")
 
 from imgcodec.eval.bdrate import BdRateError, bd_rate
-from imgcodec.eval.bdtable import BD_METRICS, bd_table
+from imgcodec.eval.bdtable import bd_table
+from imgcodec.eval.quality import quality_of
 from imgcodec.eval.regression import against_baseline, regressions
 from imgcodec.eval.results import to_frame
 
-PSNR = BD_METRICS[:1]
+PSNR = [quality_of("psnr")]
 
 
 def rows_of(codec: str, scale: float, images: str = "ab", lift: float = 0.0) -> list[dict]:

@@ -151,7 +151,7 @@ def test_missing_packages_are_named(monkeypatch) -> None:
 def test_codecs_help_lists_ladders_and_versions() -> None:
     result = bench("--codecs", "help")
     assert result.exit_code == 0
-    assert "4:4:4, speed 6; q=5, q=10" in result.stdout
+    assert "4:4:4, speed 6, tune psnr; q=5, q=10" in result.stdout
 
 
 def test_kodak_points_and_lpips_from_local_weights(data_dir: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,9 @@ from PIL import Image
 
 from imgcodec.cli.compare import compare
 from imgcodec.eval.anchors import get_codec
-from imgcodec.eval.compare import (
-    CELL_PX,
-    compare_codecs,
-    comparison_sheet,
-    write_comparison_page,
-)
+from imgcodec.eval.compare import compare_codecs, compare_files, numbers, score_table
+from imgcodec.eval.comparison_sheet import CELL_PX, comparison_sheet, write_comparison_page
+from imgcodec.eval.metrics import create_metrics
 from imgcodec.eval.windows import Window
 
 CODECS = ("jpeg2000", "jpeg", "webp")
@@ -91,6 +89,44 @@ def test_command_writes_a_picture_and_tells_the_sizes(small_run: Any, tmp_path: 
         assert image.format == "PNG" and image.width > 3 * CELL_PX
     again = run(small_run.images["lake"], *arguments)
     assert again.exit_code == 1 and "-f" in again.output
+
+
+def test_judges_are_in_the_table_and_under_the_pictures_with_a_dagger(comparison: Any) -> None:
+    codecs = [get_codec("jpeg")]
+    metrics = create_metrics(["psnr", "ssim", "ms-ssim"])
+    result = compare_codecs("hill", comparison.rgb, codecs, target_bpp=1.2, metrics=metrics)
+    result = dataclasses.replace(result, taught={"jpeg": {"ssim"}})
+    header, (cells,) = score_table(result)
+    assert header == ["codec", "setting", "bytes", "bpp", "PSNR", "SSIM", "MS-SSIM"]
+    value = result.shots[0].scores["ssim"]
+    assert cells[5] == f"{value:.4f}†" and cells[4] == f"{result.shots[0].psnr:.2f} "
+    assert cells[6] == " "  # the picture is too small for it
+    assert numbers(result, result.shots[0])[2:] == [f"SSIM† {value:.4f}"]
+    assert comparison_sheet(result).height > comparison_sheet(comparison).height
+
+
+def test_files_are_compared_as_they_are(small_run: Any, tmp_path: Path) -> None:
+    import imgcodec
+
+    image = small_run.images["lake"]
+    own, jpeg = tmp_path / "a.cvb", tmp_path / "b.jpg"
+    own.write_bytes(imgcodec.encode(image, quality=50))
+    with Image.open(image) as picture:
+        picture.save(jpeg, quality=60)
+    arguments = (image, own, jpeg, "--metrics", "psnr,ssim", "-o", tmp_path / "out.png")
+    result = run(*arguments, "--json", "--quiet")
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["taught"] == {"a.cvb": ["psnr"]} and record["target_bytes"] is None
+    for entry, path in zip(record["codecs"], (own, jpeg), strict=True):
+        assert entry["codec"] == path.name and entry["bytes"] == path.stat().st_size
+        assert entry["scores"]["psnr"] == pytest.approx(entry["psnr"], abs=1e-3)
+    result = run(*arguments, "-f")
+    assert "a.cvb" in result.stdout and "†" in result.stdout
+    assert run(image, jpeg, "--bpp", 1).exit_code == 2
+    with pytest.raises(ValueError, match="b is 10x20, the original 192x128"):
+        rgb = np.zeros((128, 192, 3), np.uint8)
+        compare_files("lake", rgb, [("b", b"", rgb[:20, :10])])
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,11 @@ from imgcodec.eval.match import (
     largest_within,
     match_dataset,
     search_settings,
+    smallest_reaching,
     summarise_matches,
 )
 from imgcodec.eval.metrics.base import create_metrics
+from imgcodec.eval.quality import quality_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +57,20 @@ def test_a_codec_that_cannot_get_so_small_shows_its_smallest_file():
     assert match.setting == 10
 
 
+def test_the_smallest_file_that_is_good_enough_is_found():
+    match, reached = smallest_reaching(Padding(), RGB, lambda data: len(data) >= 437, range(0, 101))
+    assert (match.setting, reached) == (44, True)
+    match, reached = smallest_reaching(Padding(), RGB, lambda data: False, (10, 20))
+    assert (match.setting, reached) == (20, False)
+
+
 def test_whole_number_qualities_are_searched_completely():
     assert len(search_settings(Padding())) == 101
     assert search_settings(get_codec("jxl@2.0,1.0")) == [2.0, 1.0]
 
 
-def test_rows_and_means(photo_like):
+@pytest.fixture
+def two_images(photo_like):
     class TwoImages:
         name = "two"
         image_names = ("a", "b")
@@ -71,9 +81,26 @@ def test_rows_and_means(photo_like):
         def path(self, index):
             return None
 
+    return TwoImages()
+
+
+def test_equal_quality_is_reached_with_as_few_bytes_as_can_be(two_images):
     metrics = create_metrics(["psnr"])
     reference, other = get_codec("webp@20,80"), get_codec("jpeg")
-    rows = list(match_dataset(TwoImages(), reference, [other], metrics, lambda _: None))
+    by = quality_of("psnr")
+    rows = list(match_dataset(two_images, reference, [other], metrics, lambda _: None, by))
+    for first, second in zip(rows[::2], rows[1::2], strict=True):
+        assert second.fits
+        assert second.values["psnr"] >= first.values["psnr"]
+        assert second.values["psnr"] < first.values["psnr"] + 1.5
+    with pytest.raises(ValueError, match="not among the metrics"):
+        next(match_dataset(two_images, reference, [], metrics, print, quality_of("vif")))
+
+
+def test_rows_and_means(two_images):
+    metrics = create_metrics(["psnr"])
+    reference, other = get_codec("webp@20,80"), get_codec("jpeg")
+    rows = list(match_dataset(two_images, reference, [other], metrics, lambda _: None))
     assert len(rows) == 2 * 2 * 2
     for first, second in zip(rows[::2], rows[1::2], strict=True):
         assert (first.codec, second.codec) == ("webp", "jpeg")

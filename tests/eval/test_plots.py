@@ -12,8 +12,9 @@ from PIL import Image
 
 pytest.importorskip("matplotlib", reason="plots need matplotlib (extra eval)")
 
-from imgcodec.eval.curves import METRICS, codec_curve, overlay_curve, usable_rows
+from imgcodec.eval.curves import codec_curve, overlay_curve, usable_rows
 from imgcodec.eval.plots import rd_plot, write_plots
+from imgcodec.eval.quality import TAUGHT_NOTE
 from imgcodec.eval.style import codec_order, codec_style, overlay_order
 
 PUBLISHED = {"vtm": [{"bpp": 0.5, "psnr": 30.0, "ms-ssim": 0.9}, {"bpp": 1.0, "psnr": 34.0}]}
@@ -94,5 +95,10 @@ def test_looks_depend_on_the_name_alone_and_variants_share_the_colour() -> None:
     assert codec_order(["jpeg", "imgcodec-beta", "avif"]) == ["imgcodec-beta", "jpeg", "avif"]
 
 
-def test_every_metric_says_which_way_is_better() -> None:
-    assert {name for name, metric in METRICS.items() if not metric.is_better_up} == {"lpips"}
+def test_metric_that_taught_a_codec_has_a_dagger(small_run: Any, tmp_path: Path) -> None:
+    taught = {"imgcodec-beta": {"psnr"}}
+    write_plots(small_run.rows, tmp_path, taught=taught)
+    marked = (tmp_path / "rd_psnr.svg").read_text()
+    assert "imgcodec-beta†" in marked and TAUGHT_NOTE in marked
+    assert "JPEG†" not in marked
+    assert "†" not in (tmp_path / "rd_lpips.svg").read_text()
