@@ -56,9 +56,12 @@ def _check_level_bits(ctx: click.Context, param: click.Parameter, value: str | N
 @click.option(
     "-m",
     "--model",
-    default="beta",
-    show_default=True,
-    help="A family, a model id of `imgcodec models`, or a .safetensors file.",
+    help="A family, a model id of `imgcodec models`, or a .safetensors file.  [default: beta]",
+)
+@click.option(
+    "--tune",
+    type=click.Choice(["eye", "psnr"]),
+    help="Which weights of beta: trained for what people see, or for squared error.",
 )
 @click.option(
     "--level-bits",
@@ -119,6 +122,8 @@ def command(
         options["metadata"] = "none"
     if lossless:
         options["exact"] = "all"
+    if options["tune"] is not None and options["model"] is not None:
+        raise click.UsageError("-m names weights, and so does --tune: give one of them.")
     work: Work = functools.partial(encode_file, **options)
     if batch.folder is not None:
         items = find_items(arguments, batch, SUFFIX, _is_picture)

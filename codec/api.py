@@ -46,6 +46,7 @@ from imgcodec.codec.models.weights import (
     find_model_of_stream,
     list_models,
     load_model,
+    model_of_tune,
 )
 from imgcodec.codec.refinement import MAX_EFFORT, STEPS_OF_EFFORT, Progress
 from imgcodec.codec.targets import Found, Target, meet_target, psnr_db
@@ -63,6 +64,7 @@ __all__ = [
 
 TILE_PX = 1024
 DEFAULT_QUALITY = 60
+DEFAULT_FAMILY = "beta"
 SLOW_EFFORT = 5
 """From this effort on, lossless coding takes its time too."""
 SCALES = tuple(1 << k for k in range(MIN_TILE_LOG2 + 1))
@@ -72,7 +74,8 @@ SCALES = tuple(1 << k for k in range(MIN_TILE_LOG2 + 1))
 def encode(
     image: PictureSource,
     *,
-    model: str | os.PathLike = "beta",
+    model: str | os.PathLike | None = None,
+    tune: str | None = None,
     quality: int | None = None,
     target_bytes: float | None = None,
     target_bpp: float | None = None,
@@ -91,7 +94,9 @@ def encode(
 
     Args:
         image: a path, file, PIL image, encoded bytes, or uint8 array (H, W), (H, W, 3 or 4).
-        model: family ("beta"), model id, or path of a weights file.
+        model: family ("beta", the default), model id, or path of a weights file.
+        tune: which weights of the default family instead: "eye", trained for what people see, or
+            "psnr", trained for squared error.
         quality: 1 (smallest) to 100 (best), 60 where no target is given; maps log-linearly onto
             lambda.
         target_bytes: search for the best file within this size instead. The whole file counts.
@@ -130,7 +135,7 @@ def encode(
     if len(targets) + (quality is not None) > 1:
         raise ValueError("give one of quality, target_bytes, target_bpp and target_psnr")
     options: dict[str, Any] = {
-        "model": model,
+        "model": _named_model(model, tune),
         "effort": effort,
         "exact": exact,
         "level_bits": level_bits,
@@ -151,7 +156,8 @@ def encode_to_target(
     image: PictureSource,
     target: Target,
     *,
-    model: str | os.PathLike = "beta",
+    model: str | os.PathLike | None = None,
+    tune: str | None = None,
     effort: int = 1,
     exact: str = AUTO,
     level_bits: LevelBits = None,
@@ -170,6 +176,7 @@ def encode_to_target(
     Returns:
         The file, its quality, and the value that it reaches.
     """
+    model = _named_model(model, tune)
     picture, encode_at = _encoder(
         image,
         model=model,
@@ -340,6 +347,14 @@ def decode(
         image.paste(part.reduce(scale), place)
     image.info.update(info_of_metadata(stream.metadata))
     return image
+
+
+def _named_model(model: str | os.PathLike | None, tune: str | None) -> str | os.PathLike:
+    if tune is None:
+        return DEFAULT_FAMILY if model is None else model
+    if model is not None:
+        raise ValueError("give a model or a tune, not both")
+    return model_of_tune(tune)
 
 
 def _part_of(progress: Progress, done: int, count: int) -> Progress:

@@ -1,14 +1,15 @@
 """Effort: the integers of this very picture, refined by what they cost together.
 
-The encoder's transform is right on average; `refine` lowers bits + lambda * squared error for one
-tile, in two stages, and the decoder does not know.
+The encoder's transform is right on average; `refine` lowers bits + error for one
+tile, the error that the weights were trained for, in two stages, and the decoder does not know.
 
 1. Descent. Latents follow the gradient of bits and error, divided by the curvature of the error.
    The error is that of rounded latents, each seen as if it were not rounded itself but all others
    were; the bits are those of noisy latents, as in training.
-2. Decisions. Single integers go up or down by one where that should pay by gradient, curvature
-   and the code lengths of both. Where the picture and the bits around them did get cheaper they
-   stay, elsewhere they come back and have to promise more next time.
+2. Decisions, where the error is lambda * squared error. Single integers go up or down by one where
+   that should pay by gradient, curvature and the code lengths of both. Where the picture and the
+   bits around them did get cheaper they stay, elsewhere they come back and have to promise more
+   next time.
 
 What was tried instead and was worse here: stochastic Gumbel annealing (Yang et al. arXiv
 2006.04240), whose noise reaches all later means through the masked passes.
@@ -88,6 +89,9 @@ def refine(
         progress: called with the share of the steps that are done.
     """
     descent_steps, decision_steps = STEPS_OF_EFFORT[effort]
+    if not loaded.objective.is_squared_error:
+        # Decisions weigh places one by one, which errors that are judged by windows do not allow.
+        descent_steps, decision_steps = descent_steps + decision_steps, 0
     num_steps = descent_steps + decision_steps
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # a file depends on its input alone
@@ -122,7 +126,9 @@ class _Task:
         shown = pixels[region.top :, region.left :][: region.height, : region.width]
         self.x = torch.from_numpy(shown.copy()).permute(2, 0, 1)[None] / 255.0
         # lambda weighs the mean over the three channels of the squared error in grey levels.
-        self.weight = rate_weight(self.model, quality) * 255.0**2 / self.x.shape[1]
+        self.lmbda = rate_weight(self.model, quality)
+        self.objective = loaded.objective
+        self.weight = self.lmbda * 255.0**2 / self.x.shape[1]
         self.integers: tuple[Tensor, ...] = ()
 
     def show(self, y_hat: Tensor) -> Tensor:
@@ -134,8 +140,11 @@ class _Task:
         return x_hat[:, :, : self.x.shape[2], : self.x.shape[3]]
 
     def error(self, x_hat: Tensor) -> Tensor:
-        """Return the squared error of the region in bits."""
-        return self.weight * (x_hat - self.x).square().sum()
+        """Return what the errors of the region are worth in bits."""
+        if self.objective.is_squared_error:
+            return self.weight * (x_hat - self.x).square().sum()
+        worth = self.objective.bits_per_pixel(self.x, x_hat, self.lmbda).sum()
+        return worth * (self.x.shape[2] * self.x.shape[3])
 
     # ---- descent -----------------------------------------------------------------------
 
@@ -169,13 +178,13 @@ class _Task:
         """
         size = error.square().mean(dim=(0, 2, 3), keepdim=True).sqrt().clamp_min(1e-6)
         signs = _random_signs(y_hat)
-        y_hat = y_hat.requires_grad_()
-        shown = self.show(y_hat)
-        with torch.no_grad():
-            change = self.show(y_hat + 0.1 * size * signs) - shown
-        (slope,) = torch.autograd.grad(shown, y_hat, change / 0.1)
-        curvature = 2 * self.weight * (signs * slope).mean(dim=(0, 2, 3), keepdim=True) / size
-        return curvature.clamp_min(0.3 * float(curvature.median()))
+        slopes = []
+        for side in (-0.5, 0.5):
+            latents = (y_hat + side * size * signs).requires_grad_()
+            slopes += torch.autograd.grad(self.error(self.show(latents)), latents)
+        change = signs * (slopes[1] - slopes[0])
+        curvature = change.mean(dim=(0, 2, 3), keepdim=True) / size
+        return curvature.clamp_min(0.3 * float(curvature.median().clamp_min(1e-9)))
 
     # ---- decisions ---------------------------------------------------------------------
 

@@ -24,7 +24,8 @@ from imgcodec.codec.image import info_of_metadata, mode_of
 
 FORMAT = "CVB"
 
-_OPTIONS = ("quality", "target_bytes", "target_bpp", "target_psnr", "model", "metadata", "exact")
+_TARGETS = ("target_bytes", "target_bpp", "target_psnr")
+_OPTIONS = ("quality", *_TARGETS, "model", "tune", "metadata", "exact")
 _INFO = ("icc_profile", "exif", "xmp")
 
 

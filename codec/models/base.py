@@ -141,6 +141,8 @@ class CodecModel(nn.Module, ABC):
     """Number of levels whose rates the encoder may choose: all but the finest, if any."""
     float32_parameters: frozenset[str] = frozenset()
     """Names of parameters and buffers that float16 would harm."""
+    axis: rate.RateAxis | None = None
+    """From qualities to rates, in families whose rate is continuous."""
     can_price_errors = False
     """Whether `lambdas` tells what errors are worth in bits: exact blocks are weighed by it."""
     can_refine = False
@@ -155,6 +157,8 @@ class CodecModel(nn.Module, ABC):
 
     def level_of(self, quality: int) -> float:
         """Return where a quality lies on the rate axis, up to the rounding of a family."""
+        if self.axis is not None:
+            return self.axis.position(quality) / rate.LEVEL_STEPS
         return (quality - 1) * self.max_level / 99
 
     # ---- training ----------------------------------------------------------------------

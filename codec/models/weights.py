@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,11 @@ from imgcodec.codec.errors import UnknownModelError
 from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS
+from imgcodec.codec.nets.objective import Objective
 
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "weights"
+QUALITY_POSITIONS = "quality.positions"
+"""Tensor of the calibrated quality scale, if there is one; see `nets.rate.RateAxis`."""
 TABLE_PREFIX = "tables."
 HASH_BYTES = 4
 FIDELITY = "fidelity"
@@ -70,11 +73,12 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready for coding, with its tables."""
+    """A model ready for coding, with its tables and what it was trained for."""
 
     info: ModelInfo
     model: CodecModel
     tables: Tables
+    objective: Objective
 
     @property
     def stream_hash(self) -> bytes:
@@ -102,6 +106,21 @@ def find_model(name: str | Path) -> ModelInfo:
         known = ", ".join(m.id for m in models) or "none installed"
         raise UnknownModelError(f"no model '{name}'; known: {known}")
     return max(fitting, key=lambda m: int(m.id.rpartition("-")[2]))
+
+
+TUNES = {"eye": "beta-base-3", "psnr": "beta-base-2"}
+"""What the shipped weights of the default family were trained for, and which they are."""
+
+
+def model_of_tune(tune: str) -> str:
+    """Return the id of the weights of a tune.
+
+    Raises:
+        ValueError: there is no such tune.
+    """
+    if tune not in TUNES:
+        raise ValueError(f"tune must be one of {', '.join(TUNES)}, not {tune!r}")
+    return TUNES[tune]
 
 
 def find_model_of_stream(stream_hash: bytes, name: str | Path | None = None) -> ModelInfo:
@@ -189,8 +208,11 @@ def _load(model_path: str, decoder_file: str, _mtime_ns: int) -> LoadedModel:
         if not set(others) <= set(arrays):
             raise UnknownModelError(f"{decoder_file} has tensors that {info.id} lacks")
         arrays |= others
+    positions = arrays.pop(QUALITY_POSITIONS, None)
     try:
         model = build_model(info.family, json.loads(metadata["model"]))
+        if positions is not None and model.axis is not None:
+            model.axis = replace(model.axis, positions=tuple(map(int, positions)))
         model.load_state_dict(
             {
                 name: integers_to_float(torch.from_numpy(array))
@@ -210,7 +232,12 @@ def _load(model_path: str, decoder_file: str, _mtime_ns: int) -> LoadedModel:
             f"{model_path}: not a weights file of this version: {error}"
         ) from error
     model.prepare(tables.bits(), tables.half_widths)
-    return LoadedModel(info, model.to(memory_format=torch.channels_last), tables)
+    losses = json.loads(metadata.get("recipe", "{}")).get("loss") or {}
+    weights = {field.name: losses.get(field.name, field.default) for field in fields(Objective)}
+    if not losses.get("ssimulacra2") and not losses.get("ms_ssim"):
+        weights = {}  # what else a loss may hold is not what effort works for
+    model = model.to(memory_format=torch.channels_last)
+    return LoadedModel(info, model, tables, Objective(**weights))
 
 
 def _read_arrays(path: str) -> tuple[dict[str, NDArray], dict[str, str]]:

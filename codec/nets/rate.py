@@ -19,11 +19,28 @@ LEVEL_STEPS = 64
 
 @dataclass(frozen=True)
 class RateAxis:
-    """Anchors of the rate, equal factors of lambda apart, from level 0 to num_anchors - 1."""
+    """Anchors of the rate, equal factors of lambda apart, from level 0 to num_anchors - 1.
+
+    Attributes:
+        num_anchors: A.
+        lambda_min, lambda_max: lambda of the first and of the last anchor.
+        positions: for each quality from 1 to 100 its level in units of 1/64, where qualities are
+            calibrated; else they are equal steps of the level.
+    """
 
     num_anchors: int
     lambda_min: float
     lambda_max: float
+    positions: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        last = (self.num_anchors - 1) * LEVEL_STEPS
+        is_rising = list(self.positions) == sorted(self.positions)
+        if self.positions and not (
+            len(self.positions) == 100 and is_rising and self.positions[0] >= 0
+            and self.positions[-1] <= last
+        ):  # fmt: skip
+            raise ValueError(f"positions must be 100 rising numbers from 0 to {last}")
 
     def lambdas(self, level: Tensor) -> Tensor:
         """Return lambda (of bpp + lambda * 255^2 * MSE) of levels."""
@@ -40,6 +57,8 @@ class RateAxis:
 
     def position(self, quality: int) -> int:
         """Return the level of a quality, 1 to 100, in units of 1/64."""
+        if self.positions:
+            return self.positions[quality - 1]
         return (quality - 1) * (self.num_anchors - 1) * LEVEL_STEPS // 99
 
     def weights(self, position: int) -> Tensor:

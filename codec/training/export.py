@@ -16,8 +16,14 @@ from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.models.base import CodecModel, Pass, drive
 from imgcodec.codec.models.complexity import kmac_per_pixel
 from imgcodec.codec.models.registry import build_model
-from imgcodec.codec.models.weights import TABLE_PREFIX, hash_of_tensors, integers_to_float
+from imgcodec.codec.models.weights import (
+    QUALITY_POSITIONS,
+    TABLE_PREFIX,
+    hash_of_tensors,
+    integers_to_float,
+)
 from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS
+from imgcodec.codec.training.calibration import calibrate_quality
 from imgcodec.codec.training.checkpoint import load_initial_weights
 
 LICENCE = "MIT"
@@ -45,7 +51,8 @@ def export(
     Args:
         ema: ema.safetensors of a training run.
         out: target, ``<id>.safetensors``.
-        pictures: RGB uint8 arrays on which tables are measured; none keeps the default tables.
+        pictures: RGB uint8 arrays on which tables are measured and the quality scale calibrated;
+            none keeps the default tables and an even scale.
         provenance: what the model was trained on, for the metadata.
         licence: licence of the weights, for the metadata.
         name: model id; by default the recipe's.
@@ -74,6 +81,9 @@ def export(
             tables = Tables.from_histograms(counts, prior, TABLE_STRENGTH)
             model.prepare(tables.bits(), tables.half_widths)
         _, report["bits_with_measured_tables"] = count_symbols(model, sample, tables)
+    if sample and model.axis is not None:
+        positions, _ = calibrate_quality(model, tables, sample)
+        arrays[QUALITY_POSITIONS] = np.array(positions, np.int32)
     arrays |= {TABLE_PREFIX + key: value for key, value in tables.to_arrays().items()}
     encode_kmac, decode_kmac = kmac_per_pixel(model)
     details = {

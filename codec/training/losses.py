@@ -9,12 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgcodec.codec.models.base import TrainOutput
+from imgcodec.codec.nets.objective import LAMBDA_REFERENCE, MS_SSIM_POWER, SSIMULACRA2_POWER
+from imgcodec.codec.nets.similarity import ms_ssim, ssimulacra2_score, ssimulacra2_sum
 from imgcodec.codec.training.adversarial import Adversary
-from imgcodec.codec.training.similarity import ms_ssim, ssimulacra2_score, ssimulacra2_sum
 
-LAMBDA_REFERENCE = 0.013
-SSIMULACRA2_POWER, MS_SSIM_POWER = 0.75, 0.95
-"""Of lambda: so each term keeps its share of the loss from the lowest rate to the highest."""
 BLOCK_PX, WINDOW_BLOCKS = 8, 12
 
 
@@ -38,6 +36,8 @@ class LossRecipe:
         grid: weight of errors that repeat from block to block, which LPIPS and discriminators
             like to put into smooth areas.
         edges: weight of steps of the error between blocks.
+        limit: crops of a larger loss count as if they had this one, 0 for no limit: hard graphics
+            at high rates would drown photographs.
         lpips_network: backbone, squeeze, alex or vgg.
         lambda_weight_power: evens out the losses of low and high rates.
     """
@@ -50,6 +50,7 @@ class LossRecipe:
     ms_ssim: float = 0.0
     grid: float = 0.0
     edges: float = 0.0
+    limit: float = 0.0
     lpips_network: str = "squeeze"
     lambda_weight_power: float = 0.35
 
@@ -118,6 +119,9 @@ class Criterion:
         bpp = output.bits / (x.shape[2] * x.shape[3])
         losses, stats = self.reconstruction(x, output.x_hat, lambdas)
         weight = self.weights(lambdas)
+        if self.recipe.limit:
+            total = (weight * (self.recipe.rate * bpp + losses)).detach()
+            weight = weight * (self.recipe.limit / total).clamp(max=1.0)
         reconstruction = (weight * losses).mean()
         loss = reconstruction + output.auxiliary
         if self.recipe.rate:

@@ -31,6 +31,7 @@ TINY_SIZES = {
         "hyper_width": 16,
         "context_width": 16,
         "exact_width": 16,
+        "learned_width": True,
     },
     "hier": {
         **_TRANSFORMS,

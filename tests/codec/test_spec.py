@@ -30,10 +30,14 @@ class SpecDecoder:
                 * units.get(file.get_tensor(name).dtype.name, 1.0)
                 for name in file.keys()  # noqa: SIM118
             }
+            has_positions = "quality.positions" in file.keys()  # noqa: SIM118
+            self.positions = file.get_tensor("quality.positions") if has_positions else None
         self.tables = tables
 
     def level(self, tensor: np.ndarray, quality: int) -> np.ndarray:
         p = (quality - 1) * (self.sizes["num_anchors"] - 1) * 64 // 99
+        if self.positions is not None:
+            p = int(self.positions[quality - 1])
         a, s = p // 64, p % 64
         upper = tensor[a + 1] if s else 0.0
         return ((64 - s) * tensor[a] + s * upper) / 64

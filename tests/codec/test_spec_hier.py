@@ -24,6 +24,8 @@ class HierSpecDecoder(SpecDecoder):
         header, self.anchors = self.stream.header, self.sizes["num_anchors"]
         self.side = -(-header.height // 64), -(-header.width // 64)
         self.p = (header.quality - 1) * (self.anchors - 1) * 64 // 99
+        if self.positions is not None:
+            self.p = int(self.positions[header.quality - 1])
 
     def at(self, tensor: np.ndarray, position: int) -> np.ndarray:
         a, s = position // 64, position % 64

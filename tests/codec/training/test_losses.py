@@ -36,6 +36,23 @@ def test_low_and_high_rates_are_weighed_alike():
     assert float(loss) == pytest.approx(0.5, rel=1e-3)
 
 
+def test_crops_above_the_limit_count_as_if_they_were_at_it():
+    x = torch.full((2, 3, 32, 32), 0.5)
+    x_hat = x + torch.tensor([2 / 255, 40 / 255])[:, None, None, None]
+    lambdas = torch.tensor([0.013, 0.013])
+    gradients = []
+    for limit in (0.0, 2.0):
+        leaf = x_hat.clone().requires_grad_()
+        criterion = Criterion(LossRecipe(limit=limit), None, None)
+        loss, _ = criterion(x, _output(leaf, bits=1024.0), lambdas, 0.0)
+        loss.backward()
+        gradients.append(leaf.grad)
+    assert float(loss.detach()) == pytest.approx((1 + 0.013 * 4 + 2.0) / 2, rel=1e-4)
+    unlimited = 1 + 0.013 * 1600
+    assert torch.allclose(gradients[1][0], gradients[0][0])
+    assert torch.allclose(gradients[1][1], gradients[0][1] * 2.0 / unlimited, rtol=1e-4)
+
+
 def test_a_pattern_of_blocks_counts_and_noise_hardly_does():
     torch.manual_seed(0)
     pattern = torch.randn(1, 3, 8, 8)

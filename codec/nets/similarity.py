@@ -19,6 +19,8 @@ SIGMA, RADIUS = 1.5, 5
 
 MS_SSIM_POWERS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the contrast of each scale, and of the whole structural similarity of the last."""
+MS_SSIM_MIN_SIDE = 2 * RADIUS * 2 ** (len(MS_SSIM_POWERS) - 1)
+"""Sides must be longer, for the coarsest scale to have a pixel that knows its neighbours."""
 MS_SSIM_C1, MS_SSIM_C2 = 0.01**2, 0.03**2
 
 X, Y, B = 0, 1, 2
@@ -70,8 +72,8 @@ def ms_ssim(x: Tensor, x_hat: Tensor) -> Tensor:
         ValueError: a side is 160 or less.
     """
     last = len(MS_SSIM_POWERS) - 1
-    if min(x.shape[2:]) <= 2 * RADIUS * 2**last:
-        raise ValueError(f"MS-SSIM needs sides above {2 * RADIUS * 2**last}")
+    if min(x.shape[2:]) <= MS_SSIM_MIN_SIDE:
+        raise ValueError(f"MS-SSIM needs sides above {MS_SSIM_MIN_SIDE}")
     product = torch.ones((), device=x.device)
     for scale, power in enumerate(MS_SSIM_POWERS):
         mean, mean_hat, variances, of_difference = _moments(x, x_hat, "valid", "valid")

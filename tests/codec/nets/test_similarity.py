@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from imgcodec.codec.training.similarity import (
+from imgcodec.codec.nets.similarity import (
     ARTEFACT,
     FOURTH,
     LOST,
