@@ -33,7 +33,7 @@ def command(out: str, model: str, stage: int, force: bool, console: Console) -> 
 
     from imgcodec.codec.codebooks import draw_codebook
     from imgcodec.codec.models.weights import find_model, load_model
-    from imgcodec.codec.writing import write_image
+    from imgcodec.codec.picture.write import write_image
 
     loaded = load_model(find_model(model))
     drawing = draw_codebook(loaded.model, stage)

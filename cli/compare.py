@@ -88,7 +88,7 @@ def compare(
     windows = [_parse_crop(text) for text in crops]
     target = choose_output(image, target, ".png", force=force)
 
-    from imgcodec.codec.image import read_picture
+    from imgcodec.codec.picture.read import read_picture
     from imgcodec.eval.anchors import get_codec
     from imgcodec.eval.compare import compare_codecs
     from imgcodec.eval.windows import Window

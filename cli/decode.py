@@ -140,7 +140,7 @@ def decode_file(source: str, target: str, **options: Any) -> dict[str, Any]:
         options: keywords of `imgcodec.decode`.
     """
     from imgcodec.codec import api
-    from imgcodec.codec.writing import write_image
+    from imgcodec.codec.picture.write import write_image
 
     try:
         picture = api.decode(read_source(source), **options)

@@ -52,7 +52,7 @@ def command(
         check_writable(Path(heatmap_path), force=force)
 
     from imgcodec.codec import api
-    from imgcodec.codec.writing import write_image
+    from imgcodec.codec.picture.write import write_image
 
     inspection = api.inspect(
         read_source(source),

@@ -67,9 +67,9 @@ def command(
     if sheet is not None:
         check_writable(Path(sheet), force=force)
 
-    from imgcodec.codec.image import read_picture
+    from imgcodec.codec.picture.read import read_picture
+    from imgcodec.codec.picture.write import write_image
     from imgcodec.codec.previews import preview
-    from imgcodec.codec.writing import write_image
     from imgcodec.eval.sheet import captioned_sheet
 
     original = None if reference is None else read_picture(reference).pixels

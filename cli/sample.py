@@ -143,8 +143,8 @@ def command(
     from PIL import Image
 
     from imgcodec.codec.models.weights import find_model, load_model
+    from imgcodec.codec.picture.write import write_image
     from imgcodec.codec.sampling import arrange
-    from imgcodec.codec.writing import write_image
 
     loaded = load_model(find_model(model))
     if interpolate is not None:
@@ -256,7 +256,7 @@ def _pictures(images: Sequence[str], data: Path | None, count: int) -> list[NDAr
 
 
 def _read(paths: Sequence[str]) -> list[NDArray[np.uint8]]:
-    from imgcodec.codec.image import read_picture
+    from imgcodec.codec.picture.read import read_picture
 
     return [read_picture(path).pixels for path in paths]
 

@@ -27,14 +27,6 @@ from imgcodec.codec.container import (
     read_stream,
     write_stream,
 )
-from imgcodec.codec.image import (
-    Picture,
-    PictureSource,
-    info_of_metadata,
-    mode_of,
-    read_picture,
-    to_pil,
-)
 from imgcodec.codec.inspection import Inspection, inspect
 from imgcodec.codec.models.weights import (
     FIDELITY,
@@ -44,6 +36,9 @@ from imgcodec.codec.models.weights import (
     list_models,
     load_model,
 )
+from imgcodec.codec.picture.base import Picture, mode_of, to_pil
+from imgcodec.codec.picture.metadata import info_of_metadata
+from imgcodec.codec.picture.read import PictureSource, read_picture
 from imgcodec.codec.refinement import MAX_EFFORT, STEPS_OF_EFFORT, Progress
 from imgcodec.codec.targets import Found, Target, meet_target, psnr_db
 from imgcodec.codec.tiling import Tile, region_of, synthesise, tile_grid

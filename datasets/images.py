@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from imgcodec.codec.image import read_picture
+from imgcodec.codec.picture.read import read_picture
 from imgcodec.datasets.manifest import (
     DatasetError,
     Manifest,

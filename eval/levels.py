@@ -16,9 +16,9 @@ from imgcodec.codec import api
 from imgcodec.codec.allocation import AUTO, EQUAL, allocation_of, rate_weight
 from imgcodec.codec.files import write_atomically
 from imgcodec.codec.models.weights import find_model, load_model
+from imgcodec.codec.picture.write import write_image
 from imgcodec.codec.previews import Preview, preview
 from imgcodec.codec.targets import psnr_db
-from imgcodec.codec.writing import write_image
 from imgcodec.datasets.images import ImageDataset
 from imgcodec.eval.anchors.base import RgbArray
 from imgcodec.eval.sheet import captioned_sheet

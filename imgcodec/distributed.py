@@ -112,7 +112,7 @@ def decode_many(
         TypeError: `imgcodec.decode` has no such keyword.
     """
     from imgcodec.codec import api
-    from imgcodec.codec.writing import format_of
+    from imgcodec.codec.picture.write import format_of
 
     inspect.signature(api.decode).bind(b"", **options)
     options["format"] = format_of(f"picture{suffix}")
@@ -127,7 +127,7 @@ def _encode(data: bytes, **options: Any) -> bytes:
 
 def _decode(data: bytes, format: str, **options: Any) -> bytes:
     from imgcodec.codec import api
-    from imgcodec.codec.writing import write_image
+    from imgcodec.codec.picture.write import write_image
 
     buffer = BytesIO()
     write_image(api.decode(data, **options), buffer, format)

@@ -20,7 +20,8 @@ from PIL import Image, ImageFile
 
 from imgcodec.codec.container import MAGIC, read_header, read_stream
 from imgcodec.codec.errors import CodecError
-from imgcodec.codec.image import info_of_metadata, mode_of
+from imgcodec.codec.picture.base import mode_of
+from imgcodec.codec.picture.metadata import info_of_metadata
 
 FORMAT = "CVB"
 
