@@ -58,6 +58,12 @@ def read_metadata(image: Image.Image) -> dict[str, bytes]:
     return {name: value for name, value in found.items() if value}
 
 
+def repair_info(info: dict[Any, Any]) -> None:
+    """Give XMP the type that Pillow's own `load` expects of it, or take it out of `info`."""
+    if not isinstance(info.get("xmp", b""), bytes):
+        info["xmp"] = _try_to_read("xmp", lambda: info.get("xmp"))
+
+
 def parse_exif(block: bytes) -> Image.Exif:
     """Return the tags of an EXIF block, with or without its prefix.
 

@@ -82,8 +82,12 @@ def without_metadata(data: bytes) -> bytes:
             if kind not in _PNG_METADATA:
                 kept.append(data[position - 8 : position + length + 4])
         return b"".join(kept)
-    if data[4:8] == b"ftyp":  # the type of an item, followed by its empty name
-        return data.replace(b"Exif\0", b"free\0")
+    if data[4:8] == b"ftyp":
+        bare = bytearray(data)
+        for position in _places(data, b"infe"):  # version, flags, id, protection, type
+            if data[position + 8 : position + 12] == b"Exif":
+                bare[position + 8 : position + 12] = b"skip"
+        return bytes(bare)
     return data
 
 

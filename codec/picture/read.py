@@ -21,7 +21,7 @@ from imgcodec.codec.errors import ImageFormatError
 from imgcodec.codec.picture.base import Picture
 from imgcodec.codec.picture.colour import HDR_TRANSFERS, profile_of_file, space_of, to_srgb
 from imgcodec.codec.picture.depth import has_signed_bytes, is_wide, reduce_wide
-from imgcodec.codec.picture.metadata import EXIF_PREFIX, read_metadata
+from imgcodec.codec.picture.metadata import EXIF_PREFIX, read_metadata, repair_info
 from imgcodec.codec.picture.probe import Facts, probe, raw_arguments, without_metadata
 
 PictureSource = str | os.PathLike | Image.Image | NDArray | bytes | BinaryIO
@@ -176,6 +176,7 @@ def _from_pil(image: Image.Image, frame: int | None, strict: bool, max_pixels: i
     _warn_of_losses(facts, strict)
     is_wide_gray = "LA;16B" in raw_arguments(image)
     key = _wide_colour_key(image, facts)
+    repair_info(image.info)
     image.load()
     is_gray = image.mode in _GRAY_MODES or is_wide_gray
     metadata = read_metadata(image)
