@@ -88,25 +88,22 @@ def compare(
     windows = [_parse_crop(text) for text in crops]
     target = choose_output(image, target, ".png", force=force)
 
-    from imgcodec.codec.picture.read import read_picture
+    from imgcodec.codec.picture.read import read_picture, upright
     from imgcodec.eval.anchors import get_codec
     from imgcodec.eval.compare import compare_codecs
     from imgcodec.eval.windows import Window
 
     codecs = [get_codec(part) for part in _split_codecs(codec_list)]
-    rgb = read_picture(read_source(image)).pixels
-    try:
-        result = compare_codecs(
-            name,
-            rgb,
-            codecs,
-            target_bpp=DEFAULT_BPP if target_bpp is None and quality is None else target_bpp,
-            quality=quality,
-            windows=[Window(*window) for window in windows],
-            num_windows=num_crops,
-        )
-    except ValueError as error:
-        raise click.UsageError(f"{error}.") from error
+    rgb = upright(read_picture(read_source(image)))
+    result = compare_codecs(
+        name,
+        rgb,
+        codecs,
+        target_bpp=DEFAULT_BPP if target_bpp is None and quality is None else target_bpp,
+        quality=quality,
+        windows=[Window(*window) for window in windows],
+        num_windows=num_crops,
+    )
     _write(result, target)
     _report(result, target, console)
 

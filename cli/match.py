@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from imgcodec.cli.console import Console, console_options, format_table
+from imgcodec.cli.errors import Failure
 
 EXAMPLES = """\b
 Examples:
@@ -55,16 +57,25 @@ def command(
 
     root = Path(data_root) if data_root else None
     options = metric_options("cpu", Path(weights_dir) if weights_dir else None, root)
+    images = open_dataset(dataset, root)
     rows = list(
         match_dataset(
-            open_dataset(dataset, root),
+            images,
             get_codec(reference),
             [get_codec(name) for name in split_names(against)],
             create_metrics([name.strip() for name in metrics.split(",")], options),
             console.note,
         )
     )
-    records = summarise_matches(rows)
+    num_bad = len(images.image_names) - len({row.image for row in rows})
+    if not rows:
+        raise Failure(f"none of {num_bad} images can be read")
+    _print(summarise_matches(rows), console)
+    if num_bad:
+        raise Failure(f"{num_bad} of {len(images.image_names)} images cannot be read")
+
+
+def _print(records: list[dict[str, Any]], console: Console) -> None:
     if console.is_json:
         console.record(records)
         return

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from imgcodec.codec.errors import OptionError
 from imgcodec.eval import pictures
 from imgcodec.eval.anchors.base import ImageCodec, RgbArray
 from imgcodec.eval.page import write_page
@@ -77,10 +78,10 @@ def compare_codecs(
 
     Raises:
         CodecError: a codec failed.
-        ValueError: not exactly one of `target_bpp` and `quality`, or a window lies outside.
+        OptionError: not exactly one of `target_bpp` and `quality`, or a window lies outside.
     """
     if (target_bpp is None) == (quality is None):
-        raise ValueError("give either target_bpp or quality")
+        raise OptionError("give either target_bpp or quality")
     height, width = rgb.shape[:2]
     for window in windows:
         if (
@@ -89,7 +90,7 @@ def compare_codecs(
             or window.x + window.width > width
             or window.y + window.height > height
         ):
-            raise ValueError(f"the crop {window} is not inside the image of {width}x{height}")
+            raise OptionError(f"the crop {window} is not inside the image of {width}x{height}")
     shots = []
     rest = list(codecs)
     if target_bpp is not None:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from imgcodec.datasets.images import ImageDataset
+from imgcodec.datasets.images import ImageDataset, readable_images
 from imgcodec.eval.anchors.base import ImageCodec, RgbArray, Setting
 from imgcodec.eval.matching import Match
 from imgcodec.eval.metrics.base import Metric
@@ -77,8 +77,7 @@ def match_dataset(
         metrics: what to measure.
         report: receives a line per image.
     """
-    for index, name in enumerate(dataset.image_names):
-        rgb = dataset.load(index)
+    for index, name, rgb in readable_images(dataset, report):
         prepared = [metric.prepare(rgb) for metric in metrics]
         pixels = rgb.shape[0] * rgb.shape[1]
 

@@ -7,13 +7,14 @@
 
 `image.info` holds `quality`, `model` (hash of the weights as in `imgcodec models`) and, where the
 file has them, `icc_profile`, `exif` and `xmp`; they are stored when the image is saved. Options of
-`save` are those of `imgcodec.encode`: quality, target_bytes, target_bpp, target_psnr, model and
-metadata, and icc_profile, exif and xmp as with other formats. Damaged files raise OSError when
+`save` are those of `imgcodec.encode`, such as quality, target_bytes, effort and model, and
+icc_profile, exif and xmp as with other formats. Damaged files raise OSError when
 they are opened or loaded, with the error of the codec as its cause.
 """
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import IO, Any
 
 from PIL import Image, ImageFile
@@ -25,7 +26,8 @@ from imgcodec.codec.picture.metadata import info_of_metadata
 
 FORMAT = "CVB"
 
-_OPTIONS = ("quality", "target_bytes", "target_bpp", "target_psnr", "model", "metadata")
+_NOT_OPTIONS = {"image", "frame", "max_pixels"}
+"""Of `imgcodec.encode`: they are about reading."""
 _INFO = ("icc_profile", "exif", "xmp")
 
 
@@ -86,7 +88,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     if changed:
         image = image.copy()
         image.info |= changed
-    file.write(encode(image, **{name: given[name] for name in _OPTIONS if name in given}))
+    options = set(signature(encode).parameters) - _NOT_OPTIONS
+    file.write(encode(image, **{name: given[name] for name in sorted(options & set(given))}))
 
 
 def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:

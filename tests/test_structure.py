@@ -40,7 +40,7 @@ RANKS = {
     "imgcodec.codec.weights": 0,
     "imgcodec.codec.errors": 0,
     "imgcodec.codec.files": 0,
-    "imgcodec.codec.strict": 0,
+    "imgcodec.codec.strict": 1,
     "imgcodec.codec": 0,
     "imgcodec.configs": 0,
     "imgcodec": 0,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from PIL import ExifTags, Image
@@ -43,7 +44,7 @@ def info_of_metadata(metadata: Mapping[str, bytes]) -> dict[str, bytes]:
 
 def metadata_of_info(info: Mapping[Any, Any]) -> dict[str, bytes]:
     """Return what `info_of_metadata` returned the info of; values of odd types are left out."""
-    found = {name: _try_to_read(name, lambda key=key: info.get(key)) for name, key in _keys()}
+    found = {name: _try_to_read(name, partial(info.get, key)) for name, key in _PILLOW_KEYS.items()}
     return {name: value for name, value in found.items() if value}
 
 
@@ -54,14 +55,14 @@ def read_metadata(image: Image.Image) -> dict[str, bytes]:
         Of "icc", "exif" (TIFF block without prefix) and "xmp" those that there are. Of a TIFF file
         the tags that are not about the file itself, without the orientation: Pillow applies it.
     """
-    found = {name: _try_to_read(name, lambda name=name: _find(image, name)) for name in NAMES}
+    found = {name: _try_to_read(name, partial(_find, image, name)) for name in NAMES}
     return {name: value for name, value in found.items() if value}
 
 
 def repair_info(info: dict[Any, Any]) -> None:
     """Give XMP the type that Pillow's own `load` expects of it, or take it out of `info`."""
     if not isinstance(info.get("xmp", b""), bytes):
-        info["xmp"] = _try_to_read("xmp", lambda: info.get("xmp"))
+        info["xmp"] = _try_to_read("xmp", partial(info.get, "xmp"))
 
 
 def parse_exif(block: bytes) -> Image.Exif:
@@ -77,7 +78,8 @@ def parse_exif(block: bytes) -> Image.Exif:
 
 def select_tags(exif: Image.Exif, tags: Iterable[int]) -> Image.Exif:
     """Return those tags of an EXIF block that can be written; warn about the others."""
-    chosen, lost = Image.Exif(), []
+    chosen = Image.Exif()
+    lost: list[int] = []
     for tag in sorted(set(tags) & set(exif)):
         try:
             value = _directory(exif, tag, lost) if tag in _DIRECTORIES else exif[tag]
@@ -119,10 +121,6 @@ def _can_write(tag: int, value: Any) -> bool:
         return tag in again and again[tag] is not None
     except Exception:  # Pillow's writers raise whatever they like on odd types
         return False
-
-
-def _keys() -> list[tuple[str, str]]:
-    return list(_PILLOW_KEYS.items())
 
 
 def _try_to_read(name: str, find: Callable[[], Any]) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,7 +218,8 @@ def _seek(image: Image.Image, frame: int) -> None:
         raise ImageFormatError(f"there is no frame {frame}: the file has {num_frames}, from 0")
     if image.format != "PSD":
         image.seek(frame)
-    elif frame > 0:  # the file opens with the whole picture
+    elif frame > 0:  # the file opens with the whole picture, which Pillow counts as layer 1
+        image.frame = 0  # type: ignore[attr-defined]
         image.seek(frame)
         if not image.mode:
             raise ImageFormatError(f"layer {frame} is not of L, RGB or RGBA")
@@ -245,14 +246,15 @@ def _wide_colour_key(image: Image.Image, facts: Facts) -> NDArray[np.uint8] | No
     """
     key = image.info.get("transparency")
     is_wide_rgb = image.format == "PNG" and image.mode == "RGB" and facts.bits == 16
-    if not is_wide_rgb or not isinstance(key, tuple) or image.fp is None:
+    file: Any = getattr(image, "fp", None)
+    if not is_wide_rgb or not isinstance(key, tuple) or file is None:
         return None
-    start = image.fp.tell()
-    image.fp.seek(0)
-    with Image.open(BytesIO(image.fp.read())) as low:
+    start = file.tell()
+    file.seek(0)
+    with Image.open(BytesIO(file.read())) as low:
         low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]
         is_key = np.all(np.asarray(low) == np.array(key) % 256, axis=2)
-    image.fp.seek(start)
+    file.seek(start)
     is_key &= np.all(np.asarray(image) == np.array(key) // 256, axis=2)
     return np.where(is_key, 0, 255).astype(np.uint8)
 

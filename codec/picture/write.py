@@ -152,12 +152,12 @@ def parse_colour(text: str) -> tuple[int, int, int]:
         OptionError: There is no such colour, or it is transparent itself.
     """
     try:
-        colour = ImageColor.getrgb(text)
+        red, green, blue, *alpha = ImageColor.getrgb(text)
     except ValueError:
-        colour = ()
-    if len(colour) != 3:
+        alpha = [0]
+    if alpha:
         raise OptionError(f"{text!r} is no colour; use one such as white or #ff8000")
-    return colour
+    return red, green, blue
 
 
 def _encode(
@@ -182,7 +182,9 @@ def _encode(
     buffer = BytesIO()
     # The image goes without `info`: of that some writers take what was not asked for.
     image = image.copy()
-    image.info = info_of_metadata(metadata) if format == "CVB" else {}
+    image.info = {}
+    if format == "CVB":
+        image.info.update(info_of_metadata(metadata))
     try:
         _save(image, buffer, format, {**options, **_metadata_options(metadata, format)})
         return buffer.getbuffer()
@@ -243,7 +245,8 @@ def _keep_meaning(
 def _turn(image: Image.Image, exif: bytes) -> Image.Image:
     try:
         bare = image.copy()
-        bare.info = info_of_metadata({"exif": exif})
+        bare.info = {}
+        bare.info.update(info_of_metadata({"exif": exif}))
         return ImageOps.exif_transpose(bare)
     except Exception:  # Pillow's parsers raise whatever they like on damage
         return image
@@ -310,7 +313,8 @@ def _metadata_options(metadata: dict[str, bytes], format: str) -> dict[str, Any]
             tags = select_tags(parse_exif(metadata["exif"]), DESCRIPTIVE_TAGS)
         if xmp:
             tags[TIFF_XMP_TAG] = xmp
-        options = {name: value for name, value in options.items() if name == "icc_profile"}
+        for name in set(options) - {"icc_profile"}:
+            del options[name]
         if len(tags):
             options["exif"] = parse_exif(tags.tobytes())  # directories as the writer wants them
     return options

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from imgcodec.codec.errors import OptionError
+
 
 class CropBank:
     """Uint8 pictures on a device, sampled as randomly scaled, cropped and flipped batches."""
@@ -23,7 +25,7 @@ class CropBank:
                 array = np.ascontiguousarray(picture.transpose(2, 0, 1))
                 self.pictures.append(torch.from_numpy(array).to(device))
         if not self.pictures:
-            raise ValueError(f"no picture is as large as the crops ({crop_px} px)")
+            raise OptionError(f"no picture is as large as the crops ({crop_px} px)")
 
     def sample(
         self,
