@@ -183,7 +183,7 @@ def test_colours_given_to_a_grey_model_are_a_warning(invoke, photo, tmp_path):
     assert result.exit_code == 0
     assert "keeps no colours" in result.stderr
     Image.open(photo).convert("L").convert("RGB").save(tmp_path / "gray.png")
-    assert "colours" not in invoke("encode", tmp_path / "gray.png", "-m", "convvae").stderr
+    assert "no colours" not in invoke("encode", tmp_path / "gray.png", "-m", "convvae").stderr
 
 
 @pytest.mark.parametrize("command", ["match", "levels"])
@@ -318,11 +318,6 @@ def test_every_case_comes_back_or_is_refused_in_one_line(invoke, tmp_path, suffi
             assert isinstance(result.exception, SystemExit)
             assert len(result.stderr.strip().splitlines()) <= 2
             continue
-        with (
-            Image.open(target) as image,
-            Image.open(stream.with_suffix(""))
-            if False
-            else (Image.open(io.BytesIO(path.read_bytes()))) as original,
-        ):
+        with Image.open(target) as image, Image.open(path) as original:
             image.load()
             assert image.width * image.height == original.width * original.height

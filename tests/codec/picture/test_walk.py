@@ -232,6 +232,24 @@ def test_what_pillow_wrote_is_read_as_pillow_shows_it(format, mode):
     assert to_pil(picture).size == shown.size
 
 
+@pytest.mark.parametrize("mode", OUR_MODES)
+def test_pdf_holds_jpeg_of_full_colour_or_jpeg2000(mode):
+    image = image_of(mode, (24, 40))
+    data = written(image, "PDF")
+    start = data.index(b"\xff\xd8" if mode in ("L", "RGB") else b"\0\0\0\x0cjP")
+    with Image.open(io.BytesIO(data[start:])) as inside:
+        error = np.abs(rgba(inside) - rgba(image))
+        assert error.max() <= (30 if mode in ("L", "RGB") else 0)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_eps_holds_the_samples(mode):
+    image = image_of(mode, (24, 40))
+    text = written(image, "EPS").decode("latin-1")
+    digits = text.split("image\n", 1)[1]
+    assert bytes.fromhex(digits.split("%")[0]) == image.tobytes()
+
+
 def test_the_orientation_that_is_applied_is_that_of_viewers():
     image = tagged("RGB")
     expected = ImageOps.exif_transpose(image)
