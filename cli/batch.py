@@ -19,19 +19,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from glob import has_magic
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from imgcodec.cli.console import Console
 from imgcodec.cli.errors import Failure, exit_code_of
 from imgcodec.cli.files import DASH
+from imgcodec.cli.sources import is_made_of, remember_source
 from imgcodec.codec.files import remove_leftovers
 
 Work = Callable[[str, str], dict[str, Any]]
 """Handle one input, write one output, return what to tell; picklable."""
 _NO_FILE = "no such file"
 _FOLDER = "it is a folder"
+_LINKED_FOLDER = "linked folder"
+_NO_SUFFIX = "without suffix"
+_STREAM_SUFFIX = ".cvb"
+_MAX_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class BatchOptions:
     Attributes:
         folder: where the outputs go, None outside batches.
         is_recursive: inputs may be folders.
-        skip_existing: leave inputs alone whose output exists.
+        skip_existing: leave inputs alone whose output was made of them.
         jobs: processes.
     """
 
@@ -58,6 +63,18 @@ class Item:
     source: str
     target: str
     problem: str | None = None
+
+
+class FoundItems(NamedTuple):
+    """What a batch is about.
+
+    Attributes:
+        items: the inputs.
+        left_out: what lay in folders and is none, counted by suffix.
+    """
+
+    items: list[Item]
+    left_out: Counter[str]
 
 
 @dataclass(frozen=True)
@@ -99,7 +116,7 @@ def batch_options(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Take every argument as an input and write the outputs to DIR.",
     )
     @click.option("-r", "--recursive", is_flag=True, help="Inputs may be folders: mirror them.")
-    @click.option("--skip-existing", is_flag=True, help="Leave out what has its output already.")
+    @click.option("--skip-existing", is_flag=True, help="Leave out what its output was made of.")
     @click.option(
         "-j", "--jobs", type=click.IntRange(min=1), default=1, help="Processes.  [default: 1]"
     )
@@ -124,12 +141,12 @@ def find_items(
     batch: BatchOptions,
     suffix: str,
     accepts: Callable[[Path], bool],
-) -> list[Item]:
+) -> FoundItems:
     """Return the inputs of a batch with their outputs.
 
     A file goes to the folder itself; what a folder or a pattern yields keeps its path below that
-    folder, or below the fixed part of the pattern. Where two inputs differ in their suffix only,
-    the outputs keep it: a.png.cvb, a.jpg.cvb. What has the name of an input but cannot be one (a
+    folder, or below the fixed part of the pattern. Outputs are named after their input alone:
+    a.png becomes a.png.cvb, a.cvb becomes a.png. What has the name of an input but cannot be one (a
     link that leads nowhere, a pipe, a folder) is an item with a problem.
 
     Args:
@@ -144,6 +161,7 @@ def find_items(
     """
     assert batch.folder is not None
     found: dict[Path, tuple[Path, str | None]] = {}  # input: path below the folder, problem
+    left_out: Counter[str] = Counter()
 
     def add(file: Path, below: Path, problem: str | None = None) -> None:
         found.setdefault(file, (below, problem or _problem_of(file)))
@@ -156,7 +174,7 @@ def find_items(
         if problem == _FOLDER and not batch.is_recursive:
             raise click.UsageError(f"{name} is a folder: -r takes the files in it.")
         if problem == _FOLDER:
-            for file, problem in sorted(_walk(path, accepts)):
+            for file, problem in sorted(_walk(path, accepts, left_out)):
                 add(file, file.relative_to(path), problem)
         elif problem != _NO_FILE or not has_magic(name):
             add(path, Path(path.name))
@@ -166,20 +184,26 @@ def find_items(
                 add(file, below)
             if not matches:
                 add(path, Path(path.name), "no file fits the pattern")
-    targets = {file: below.with_suffix(suffix) for file, (below, _) in found.items()}
-    count = Counter(targets.values())
     taken: dict[Path, Path] = {}
     items = []
     for file, (below, problem) in found.items():
-        is_single = count[targets[file]] == 1
-        target = batch.folder / (targets[file] if is_single else f"{below}{suffix}")
+        target = batch.folder / below.with_name(_output_name(below.name, suffix))
         other = taken.setdefault(target, file)
         if other != file:
             problem = f"its output would be that of {other}"
         elif problem is None and _exists(target) and target.samefile(file):
             problem = "the output would be the input"
         items.append(Item(str(file), str(target), problem))
-    return items
+    return FoundItems(items, left_out)
+
+
+def _output_name(name: str, suffix: str) -> str:
+    """Return the name of an output: with the suffix of the input, unless it is ours or too long."""
+    longer = f"{name}{suffix}"
+    is_stream = Path(name).suffix.lower() == _STREAM_SUFFIX
+    if is_stream or len(os.fsencode(longer)) > _MAX_NAME_BYTES:
+        return Path(name).with_suffix(suffix).name
+    return longer
 
 
 def _problem_of(path: Path) -> str | None:
@@ -202,10 +226,13 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _walk(folder: Path, accepts: Callable[[Path], bool]) -> Iterator[tuple[Path, str]]:
+def _walk(
+    folder: Path, accepts: Callable[[Path], bool], left_out: Counter[str]
+) -> Iterator[tuple[Path, str]]:
     """Yield what has the name of an input below a folder, and folders that cannot be listed.
 
-    Each comes with its problem, or an empty text. Hidden files and folders are left out.
+    Each comes with its problem, or an empty text. Hidden files and folders are left out in
+    silence; other files, and linked folders, into which nobody goes, are counted.
 
     Raises:
         OSError: the folder itself cannot be listed.
@@ -214,8 +241,14 @@ def _walk(folder: Path, accepts: Callable[[Path], bool]) -> Iterator[tuple[Path,
     for parent, folders, files in os.walk(folder, onerror=unlisted.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(parent, name) for name in (*folders, *files)):
-            if not path.name.startswith(".") and accepts(path):
+            if path.name.startswith("."):
+                continue
+            if accepts(path):
                 yield path, ""
+            elif path.name not in folders:
+                left_out[path.suffix.lower() or _NO_SUFFIX] += 1
+            elif path.is_symlink():
+                left_out[_LINKED_FOLDER] += 1
     for error in unlisted:
         if Path(error.filename) == folder:
             raise error
@@ -235,7 +268,7 @@ def _expand(pattern: Path, accepts: Callable[[Path], bool]) -> list[tuple[Path, 
 
 
 def run_batch(
-    items: Sequence[Item],
+    found: FoundItems,
     work: Work,
     batch: BatchOptions,
     *,
@@ -246,7 +279,7 @@ def run_batch(
     """Work through a batch, print an outcome each and a summary.
 
     Args:
-        items: what `find_items` returned.
+        found: what `find_items` returned.
         work: handles one item.
         batch: the options.
         force: overwrite outputs.
@@ -254,8 +287,12 @@ def run_batch(
         describe: a record of `work` in a few words.
 
     Raises:
-        Failure: some items failed.
+        Failure: some items failed, or there is none.
     """
+    items, left_out = found
+    names = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
+    if not items:
+        raise Failure("nothing to do: no input found" + (f"; left out: {names}" if names else ""))
     start = time.perf_counter()
     for folder in {Path(item.target).parent for item in items}:
         remove_leftovers(folder)
@@ -269,14 +306,14 @@ def run_batch(
         if outcome.status == "failed":
             click.echo(f"{number} {source}: {outcome.error}", err=True)
         elif outcome.status == "skipped":
-            console.detail(f"{number} {source}: {target} exists")
+            console.detail(f"{number} {source}: {target} was made of it")
         else:
             console.note(f"{number} {source} -> {target}: {describe(outcome.record)}")
         if console.is_json:
             click.echo(json.dumps(outcome.as_json()))
     console.note(
         f"{counts['ok']} done, {counts['skipped']} skipped, {counts['failed']} failed "
-        f"in {time.perf_counter() - start:.1f} s"
+        f"in {time.perf_counter() - start:.1f} s" + (f"; left out: {names}" if names else "")
     )
     if counts["failed"]:
         raise Failure(f"{counts['failed']} of {len(items)} files failed")
@@ -290,12 +327,16 @@ def _outcomes(
         exists = _exists(Path(item.target))
         if item.problem is not None:
             yield Outcome(item, "failed", error=item.problem)
-        elif exists and batch.skip_existing:
+        elif exists and batch.skip_existing and is_made_of(Path(item.target), Path(item.source)):
             yield Outcome(item, "skipped")
+        elif exists and batch.skip_existing and not force:
+            error = f"{item.target} exists, but was not made of these bytes: -f overwrites it"
+            yield Outcome(item, "failed", error=error)
         elif exists and not force:
             yield Outcome(item, "failed", error=f"{item.target} exists already: -f overwrites it")
         else:
             pending.append(item)
+    work = functools.partial(_work_and_remember, work)
     jobs = min(batch.jobs, len(pending))
     if jobs <= 1:
         for item in pending:
@@ -304,6 +345,12 @@ def _outcomes(
         from imgcodec.cli.workers import run_in_processes
 
         yield from run_in_processes(work, pending, jobs)
+
+
+def _work_and_remember(work: Work, source: str, target: str) -> dict[str, Any]:
+    record = work(source, target)
+    remember_source(Path(source), Path(target))
+    return record
 
 
 class _Notes(logging.Handler):

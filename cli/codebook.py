@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from imgcodec.cli.console import Console, console_options
-from imgcodec.cli.files import check_writable
+from imgcodec.cli.files import check_writable, picture_format
 
 EXAMPLES = """\b
 Examples:
@@ -16,7 +16,7 @@ Examples:
 
 
 @click.command("codebook", epilog=EXAMPLES)
-@click.argument("out", metavar="OUT.png", type=click.Path(dir_okay=False))
+@click.argument("out", metavar="OUT", type=click.Path(dir_okay=False))
 @click.option("-m", "--model", default="vq", show_default=True, help="A discrete model.")
 @click.option(
     "--stage", type=click.IntRange(min=1), default=1, show_default=True, help="Which codebook."
@@ -30,14 +30,15 @@ def command(out: str, model: str, stage: int, force: bool, console: Console) -> 
     of the most used code of each stage before. Use is what training saw last.
     """
     check_writable(Path(out), force=force)
+    format = picture_format(out)
 
     from imgcodec.codec.codebooks import draw_codebook
     from imgcodec.codec.models.weights import find_model, load_model
-    from imgcodec.codec.writing import write_image
+    from imgcodec.codec.picture.write import write_image
 
     loaded = load_model(find_model(model))
     drawing = draw_codebook(loaded.model, stage)
-    write_image(drawing.image, Path(out))
+    write_image(drawing.image, Path(out), format)
     figures = {
         "model": loaded.info.id,
         "stage": stage,

@@ -105,39 +105,36 @@ def compare(
     windows = [_parse_crop(text) for text in crops]
     target = choose_output(image, target, ".png", force=force)
 
-    from imgcodec.codec.image import read_picture
+    from imgcodec.codec.picture.read import read_picture, upright
     from imgcodec.eval.anchors import get_codec
     from imgcodec.eval.compare import compare_codecs, compare_files
     from imgcodec.eval.windows import Window
 
     codecs = [] if files else [get_codec(part) for part in _split_codecs(codec_list)]
     metrics = _metrics(metric_list, console)
-    rgb = read_picture(read_source(image)).pixels
+    rgb = upright(read_picture(read_source(image)))
     parts = [Window(*window) for window in windows]
-    try:
-        if files:
-            result = compare_files(
-                name,
-                rgb,
-                [_read_file(file) for file in files],
-                windows=parts,
-                num_windows=num_crops,
-                metrics=metrics,
-                taught=_taught_files(files),
-            )
-        else:
-            result = compare_codecs(
-                name,
-                rgb,
-                codecs,
-                target_bpp=DEFAULT_BPP if target_bpp is None and quality is None else target_bpp,
-                quality=quality,
-                windows=parts,
-                num_windows=num_crops,
-                metrics=metrics,
-            )
-    except ValueError as error:
-        raise click.UsageError(f"{error}.") from error
+    if files:
+        result = compare_files(
+            name,
+            rgb,
+            [_read_file(file) for file in files],
+            windows=parts,
+            num_windows=num_crops,
+            metrics=metrics,
+            taught=_taught_files(files),
+        )
+    else:
+        result = compare_codecs(
+            name,
+            rgb,
+            codecs,
+            target_bpp=DEFAULT_BPP if target_bpp is None and quality is None else target_bpp,
+            quality=quality,
+            windows=parts,
+            num_windows=num_crops,
+            metrics=metrics,
+        )
     _write(result, target)
     _report(result, target, console)
 
@@ -166,15 +163,15 @@ def _is_own(data: bytes) -> bool:
 
 def _read_file(file: str) -> tuple[str, bytes, RgbArray]:
     """Return name, bytes and uint8 HxWx3 picture of a file of any kind."""
-    import numpy as np
 
     from imgcodec.codec import api
-    from imgcodec.codec.image import read_picture
+    from imgcodec.codec.picture.read import read_picture, upright
 
     data = Path(file).read_bytes()
     if _is_own(data):
-        return Path(file).name, data, np.asarray(api.decode(data).convert("RGB"))
-    return Path(file).name, data, read_picture(data).pixels
+        picture = read_picture(api.decode(data))
+        return Path(file).name, data, upright(picture)
+    return Path(file).name, data, upright(read_picture(data))
 
 
 def _taught_files(files: Sequence[str]) -> dict[str, frozenset[str]]:

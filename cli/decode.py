@@ -12,8 +12,14 @@ import click
 
 from imgcodec.cli.batch import BatchOptions, Work, batch_options, find_items, run_batch
 from imgcodec.cli.console import Console, console_options
-from imgcodec.cli.errors import EXIT_USAGE, Failure
-from imgcodec.cli.files import DASH, choose_output, input_and_output, model_option, read_source
+from imgcodec.cli.files import (
+    DASH,
+    choose_output,
+    input_and_output,
+    model_option,
+    picture_format,
+    read_source,
+)
 
 SUFFIX = ".png"
 
@@ -25,6 +31,7 @@ Examples:
   imgcodec decode photo.cvb preview.png --scale 1/8
   imgcodec decode download.cvb.part sofar.png --allow-truncated
   imgcodec decode photo.cvb part.png --crop 1200,800,512,512
+  imgcodec decode logo.cvb logo.jpg --background white
   imgcodec decode -r out -o pictures -j 4 --skip-existing
   imgcodec decode photo.cvb - | display"""
 
@@ -56,6 +63,14 @@ class ScaleType(click.ParamType):
         if scale not in (1, 2, 4, 8, 16, 32, 64, 128, 256):
             self.fail(f"{value!r} is none of 1/1, 1/2, 1/4, ..., 1/256", param, ctx)
         return scale
+
+
+def _check_colour(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        from imgcodec.codec.picture.write import parse_colour
+
+        parse_colour(value)
+    return value
 
 
 @click.command("decode", epilog=EXAMPLES)
@@ -98,6 +113,12 @@ class ScaleType(click.ParamType):
     default=1,
     help="Reduce to 1/2, 1/4, ..., 1/256: a preview.",
 )
+@click.option(
+    "--background",
+    metavar="COLOUR",
+    callback=_check_colour,
+    help="Lay transparent pictures on this colour (white, '#ff8000'): for JPEG, BMP, GIF.",
+)
 @model_option
 @batch_options
 @click.option("-f", "--force", is_flag=True, help="Overwrite outputs.")
@@ -111,47 +132,43 @@ def command(
 ) -> None:
     """Decode .cvb files to pictures.
 
-    The suffix of OUT chooses the format (any that Pillow writes); OUT defaults to IN with the
-    suffix .png. - is stdin or stdout, which gets a PNG. With -o DIR all arguments are inputs:
-    files, patterns, and with -r folders; their outputs are PNG files.
+    The suffix of OUT chooses the format; what the format cannot hold is refused. OUT defaults to
+    IN with the suffix .png. - is stdin or stdout, which gets a PNG. With -o DIR all arguments are
+    inputs: files, patterns, and with -r folders; their outputs are PNG files.
     """
     work: Work = functools.partial(decode_file, **options)
     if batch.folder is not None:
-        items = find_items(arguments, batch, SUFFIX, _is_stream)
-        run_batch(items, work, batch, force=force, console=console, describe=_describe)
+        found = find_items(arguments, batch, SUFFIX, _is_stream)
+        run_batch(found, work, batch, force=force, console=console, describe=_describe)
         return
     source, target = input_and_output(arguments, lambda path: not _is_stream(path))
     target = choose_output(source, target, SUFFIX, force=force)
     if target == DASH and console.is_json:
         raise click.UsageError("--json and the picture cannot both go to stdout.")
-    _check_format(target)
+    picture_format(target)
     record = work(source, target)
     if console.is_json:
         console.record({"input": source, "output": target, **record})
     console.note(f"{source} -> {target}: {_describe(record)}")
 
 
-def decode_file(source: str, target: str, **options: Any) -> dict[str, Any]:
+def decode_file(
+    source: str, target: str, *, background: str | None = None, **options: Any
+) -> dict[str, Any]:
     """Decode one file and return what to tell of the picture.
 
     Args:
         source: path or ``-``.
         target: path or ``-``.
+        background: colour to lay transparent pictures on, None to keep them transparent.
         options: keywords of `imgcodec.decode`.
     """
     from imgcodec.codec import api
-    from imgcodec.codec.writing import write_image
+    from imgcodec.codec.picture.write import write_image
 
-    try:
-        picture = api.decode(read_source(source), **options)
-    except ValueError as error:
-        if options["crop"] is None:
-            raise
-        raise Failure(str(error), EXIT_USAGE) from error  # it reaches beyond the picture
-    if target == DASH:
-        write_image(picture, sys.stdout.buffer, format="PNG")
-    else:
-        write_image(picture, Path(target))
+    picture = api.decode(read_source(source), **options)
+    place = sys.stdout.buffer if target == DASH else Path(target)
+    write_image(picture, place, picture_format(target), background=background)
     return {"height": picture.height, "width": picture.width, "mode": picture.mode}
 
 
@@ -161,15 +178,3 @@ def _describe(record: dict[str, Any]) -> str:
 
 def _is_stream(path: Path) -> bool:
     return path.suffix.lower() == ".cvb"
-
-
-def _check_format(target: str) -> None:
-    """Refuse, before decoding, a suffix that Pillow cannot write."""
-    from PIL import Image
-
-    Image.init()
-    suffix = Path(target).suffix.lower()
-    if target != DASH and Image.registered_extensions().get(suffix) not in Image.SAVE:
-        raise click.UsageError(
-            f"cannot tell a picture format from {target!r}: use a suffix such as .png"
-        )

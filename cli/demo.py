@@ -50,8 +50,8 @@ def command(
     """
     from PIL import Image
 
-    from imgcodec.codec.image import read_picture
-    from imgcodec.codec.writing import write_image
+    from imgcodec.codec.picture.read import read_picture
+    from imgcodec.codec.picture.write import write_image
     from imgcodec.eval.demo import run_demo, side_by_side
 
     folder = Path(out)

@@ -1,6 +1,6 @@
 """Exit codes: the one place where exceptions become process results.
 
-0 ok, 1 failed, 2 usage (click's own errors, and wrong recipes), 3 corrupt input,
+0 ok, 1 failed, 2 usage (click's own errors, wrong options and recipes), 3 corrupt input,
 4 unknown model or version.
 """
 
@@ -16,10 +16,10 @@ from imgcodec.codec.errors import (
     CodecError,
     CorruptStreamError,
     ImageFormatError,
+    OptionError,
     UnknownModelError,
     UnsupportedVersionError,
 )
-from imgcodec.codec.strict import RecipeError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -33,7 +33,7 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (ImageFormatError, EXIT_CORRUPT),
     (UnknownModelError, EXIT_UNKNOWN),
     (UnsupportedVersionError, EXIT_UNKNOWN),
-    (RecipeError, EXIT_USAGE),
+    (OptionError, EXIT_USAGE),
     (CodecError, EXIT_FAILED),
     (OSError, EXIT_FAILED),
 )

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from imgcodec.cli.errors import Failure
-from imgcodec.codec.files import write_atomically
+from imgcodec.codec.errors import ImageFormatError
+from imgcodec.codec.files import STDOUT, descriptor_of, is_stream, write_atomically
 
 DASH = "-"
 
@@ -55,7 +56,7 @@ def input_and_output(
         path = Path(target)
         if path.is_dir():
             raise click.UsageError(f"{target} is a folder: -o {target} writes to it.")
-        if path.is_file() and not is_output(path):
+        if path.is_file() and not is_stream(path) and not is_output(path):
             raise click.UsageError(
                 f"{target} exists and does not look like an output: several inputs need -o DIR."
             )
@@ -72,12 +73,15 @@ def choose_output(source: str, target: str | None, suffix: str, *, force: bool) 
     """
     if target is None:
         target = DASH if source == DASH else str(Path(source).with_suffix(suffix))
+    if descriptor_of(target) == STDOUT:
+        target = DASH
     if target == DASH:
         if sys.stdout.isatty() and not force:
             raise Failure("stdout is a terminal: name an output file, or -f to write to it anyway")
     else:
         path = Path(target)
-        if source != DASH and path.exists() and path.samefile(source):
+        is_file = source != DASH and path.exists() and not is_stream(path)
+        if is_file and path.samefile(source):
             raise click.UsageError(f"the output is the input: {target}")
         check_writable(path, force=force)
     return target
@@ -89,10 +93,29 @@ def check_writable(path: Path, *, force: bool) -> None:
     Raises:
         Failure: The file exists and ``force`` is not given, or its folder does not exist.
     """
+    if is_stream(path):
+        return
     if path.is_file() and not force:
         raise Failure(f"{path} exists already: -f overwrites it")
     if not path.parent.is_dir():
         raise Failure(f"no such folder: {path.parent}")
+
+
+def picture_format(target: str | Path) -> str:
+    """Return Pillow's name of the format for an output: by its suffix, PNG where streams have none.
+
+    Raises:
+        click.UsageError: No pictures are written with such a suffix.
+    """
+    from imgcodec.codec.picture.write import format_of
+
+    name = Path(target).name
+    if str(target) == DASH or (not Path(name).suffix and is_stream(target)):
+        return "PNG"
+    try:
+        return format_of(name)
+    except ImageFormatError as error:
+        raise click.UsageError(f"{error}.") from error
 
 
 def write_bytes(target: str, data: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgcodec.cli.console import Console, console_options, format_table
-from imgcodec.cli.files import INPUT, check_writable, model_option, read_source
+from imgcodec.cli.files import INPUT, check_writable, model_option, picture_format, read_source
 
 if TYPE_CHECKING:
     from imgcodec.codec.api import Inspection
@@ -30,7 +30,7 @@ Examples:
 @click.option(
     "--heatmap",
     "heatmap_path",
-    metavar="PNG",
+    metavar="PICTURE",
     type=click.Path(dir_okay=False),
     help="Write a picture of the bits that each region took.",
 )
@@ -50,9 +50,10 @@ def command(
     """Show header, model, levels and chunks of a .cvb file (- for stdin)."""
     if heatmap_path is not None:
         check_writable(Path(heatmap_path), force=force)
+        heatmap_format = picture_format(heatmap_path)
 
     from imgcodec.codec import api
-    from imgcodec.codec.writing import write_image
+    from imgcodec.codec.picture.write import write_image
 
     inspection = api.inspect(
         read_source(source),
@@ -63,7 +64,7 @@ def command(
     )
     if heatmap_path is not None:
         assert inspection.heatmap is not None
-        write_image(inspection.heatmap, Path(heatmap_path), format="PNG")
+        write_image(inspection.heatmap, Path(heatmap_path), heatmap_format)
         console.note(
             f"heatmap: {heatmap_path}, brightest position {inspection.heatmap_max_bits:.1f} bits"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from imgcodec.cli.console import Console, console_options, format_table
-from imgcodec.cli.errors import EXIT_USAGE, Failure
+from imgcodec.cli.errors import Failure
 
 EXAMPLES = """\b
 Examples:
@@ -61,12 +61,13 @@ def command(
     )
 
     images = open_dataset(dataset, Path(data_root) if data_root else None)
-    try:
-        rows = list(measure_levels(images, model, quality, allocations, console.note))
-    except ValueError as error:
-        raise Failure(str(error), EXIT_USAGE) from error
+    rows = list(measure_levels(images, model, quality, allocations, console.note))
+    num_bad = len(images.image_names) - len({row.image for row in rows})
+    if not rows:
+        raise Failure(f"none of {num_bad} images can be read")
     if out is not None:
-        figure = levels_figure(images.load(0), model, quality)
+        first = images.load(images.image_names.index(rows[0].image))
+        figure = levels_figure(first, model, quality)
         write_levels(rows, Path(out), f"{model}, quality {quality}, {dataset}", figure)
         console.note(f"written: {out}")
     records = summarise_levels(rows)
@@ -74,3 +75,5 @@ def command(
         console.record(records)
     else:
         click.echo(format_table(list(records[0]), [cells(record) for record in records]))
+    if num_bad:
+        raise Failure(f"{num_bad} of {len(images.image_names)} images cannot be read")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from imgcodec.cli.console import Console, console_options, format_table
+from imgcodec.cli.errors import Failure
 from imgcodec.eval.quality import QUALITIES, TAUGHT_NOTE, find_quality, metric_names
 
 BYTES = "bytes"
@@ -84,9 +86,10 @@ def command(
     ):
         names.append(by)
     codecs = [get_codec(name) for name in (reference, *split_names(against))]
+    images = open_dataset(dataset, root)
     rows = list(
         match_dataset(
-            open_dataset(dataset, root),
+            images,
             codecs[0],
             codecs[1:],
             create_metrics(names, options),
@@ -94,11 +97,20 @@ def command(
             quality,
         )
     )
-    records = summarise_matches(rows)
+    num_bad = len(images.image_names) - len({row.image for row in rows})
+    if not rows:
+        raise Failure(f"none of {num_bad} images can be read")
+    _print(summarise_matches(rows), by, taught_of(codecs), console)
+    if num_bad:
+        raise Failure(f"{num_bad} of {len(images.image_names)} images cannot be read")
+
+
+def _print(
+    records: list[dict[str, Any]], by: str, taught: dict[str, frozenset[str]], console: Console
+) -> None:
     if console.is_json:
         console.record(records)
         return
-    taught = taught_of(codecs)
     pad = " " if taught else ""  # keeps digits below each other
     measured = [quality for quality in QUALITIES if quality.column in records[0]]
     click.echo(

@@ -9,7 +9,14 @@ import click
 
 from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.errors import EXIT_USAGE, Failure
-from imgcodec.cli.files import DASH, INPUT, check_writable, model_option, read_source
+from imgcodec.cli.files import (
+    DASH,
+    INPUT,
+    check_writable,
+    model_option,
+    picture_format,
+    read_source,
+)
 
 if TYPE_CHECKING:
     from imgcodec.codec.previews import Preview
@@ -33,7 +40,7 @@ Examples:
 )
 @click.option(
     "--sheet",
-    metavar="PNG",
+    metavar="PICTURE",
     type=click.Path(dir_okay=False),
     help="Write all steps as one picture with captions.",
 )
@@ -66,10 +73,11 @@ def command(
         raise click.UsageError("stdin has no folder: say -o DIR or --sheet PNG.")
     if sheet is not None:
         check_writable(Path(sheet), force=force)
+        sheet_format = picture_format(sheet)
 
-    from imgcodec.codec.image import read_picture
+    from imgcodec.codec.picture.read import read_picture
+    from imgcodec.codec.picture.write import write_image
     from imgcodec.codec.previews import preview
-    from imgcodec.codec.writing import write_image
     from imgcodec.eval.sheet import captioned_sheet
 
     original = None if reference is None else read_picture(reference).pixels
@@ -88,7 +96,7 @@ def command(
         captions = [_caption(record) for record in records]
         images = [step.image for step in steps]
         whole = captioned_sheet(list(zip(images, captions, strict=True)))
-        write_image(whole, Path(sheet), format="PNG")
+        write_image(whole, Path(sheet), sheet_format)
         console.note(f"sheet: {sheet}")
     if console.is_json:
         console.record(records)

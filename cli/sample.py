@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from imgcodec.cli.console import Console, console_options
-from imgcodec.cli.files import check_writable
+from imgcodec.cli.files import check_writable, picture_format
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,7 @@ def _parse_strengths(ctx: click.Context, param: click.Parameter, value: str) -> 
 
 @click.command("sample", epilog=EXAMPLES)
 @click.argument("images", metavar="[IMAGE]...", nargs=-1, type=PICTURE)
-@click.argument("out", metavar="OUT.png", type=click.Path(dir_okay=False))
+@click.argument("out", metavar="OUT", type=click.Path(dir_okay=False))
 @click.option(
     "-m",
     "--model",
@@ -73,7 +73,7 @@ def _parse_strengths(ctx: click.Context, param: click.Parameter, value: str) -> 
 @click.option(
     "--size", metavar="HxW", callback=_parse_size, help="Of drawn pictures.  [default: as trained]"
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--random", "uniform", is_flag=True, help="Draw all codes with equal probability.")
 @click.option(
     "--interpolate", metavar="A B", nargs=2, type=PICTURE, help="Go from picture A to picture B."
@@ -126,7 +126,7 @@ def command(
     force: bool,
     console: Console,
 ) -> None:
-    """Draw new pictures from a model, as a sheet in one PNG.
+    """Draw new pictures from a model, as a sheet in one picture.
 
     Without further options the integers of a file are drawn at random with the probabilities of
     the model's tables, and decoded. --interpolate, --attribute and --reconstruct start from
@@ -139,12 +139,13 @@ def command(
     if images and attribute is None and not reconstruct:
         raise click.UsageError("IMAGE needs --attribute or --reconstruct.")
     check_writable(Path(out), force=force)
+    format = picture_format(out)
 
     from PIL import Image
 
     from imgcodec.codec.models.weights import find_model, load_model
+    from imgcodec.codec.picture.write import write_image
     from imgcodec.codec.sampling import arrange
-    from imgcodec.codec.writing import write_image
 
     loaded = load_model(find_model(model))
     if interpolate is not None:
@@ -156,7 +157,7 @@ def command(
         rows = _reconstructions(loaded, _pictures(images, data, count), quality)
     else:
         rows = _draws(loaded, count, size, quality, seed, uniform=uniform)
-    write_image(Image.fromarray(arrange(rows)), out, format="PNG")
+    write_image(Image.fromarray(arrange(rows)), out, format)
     num_pictures = sum(len(row) for row in rows)
     if console.is_json:
         console.record(
@@ -256,7 +257,7 @@ def _pictures(images: Sequence[str], data: Path | None, count: int) -> list[NDAr
 
 
 def _read(paths: Sequence[str]) -> list[NDArray[np.uint8]]:
-    from imgcodec.codec.image import read_picture
+    from imgcodec.codec.picture.read import read_picture
 
     return [read_picture(path).pixels for path in paths]
 

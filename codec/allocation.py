@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.base import ALLOCATION_UNIT, CodecModel, drive_counting
 from imgcodec.codec.models.weights import LoadedModel
 
@@ -25,7 +26,7 @@ def parse_level_bits(value: LevelBits) -> str | tuple[float, ...]:
     """Return "auto", a name of `PRESETS` (None is "equal"), or the numbers of a list or "B1,B2".
 
     Raises:
-        ValueError: it is nothing of this.
+        OptionError: it is nothing of this.
     """
     if value is None or value in (AUTO, *PRESETS):
         return EQUAL if value is None else str(value)
@@ -35,7 +36,7 @@ def parse_level_bits(value: LevelBits) -> str | tuple[float, ...]:
         bits = ()
     if not bits or not all(map(math.isfinite, bits)):
         known = ", ".join((*PRESETS, AUTO))
-        raise ValueError(f"level bits are one of {known}, or numbers such as 0.5,-0.25: {value!r}")
+        raise OptionError(f"level bits are one of {known}, or numbers such as 0.5,-0.25: {value!r}")
     return bits
 
 
@@ -43,19 +44,19 @@ def allocation_of(model: CodecModel, level_bits: LevelBits) -> tuple[int, ...] |
     """Return the integers that `CodecModel.passes` takes, None where each tile has to find them.
 
     Raises:
-        ValueError: the model has no levels, or another number of them.
+        OptionError: the model has no levels, or another number of them.
     """
     bits, size = parse_level_bits(level_bits), model.allocation_size
     if bits == EQUAL:
         return ()
     if not size:
-        raise ValueError(f"{model.family} has no levels to allocate bits to: level bits are equal")
+        raise OptionError(f"{model.family} has no levels to allocate bits to: level bits are equal")
     if bits == AUTO:
         return None
     if isinstance(bits, str):
         bits = (PRESETS[bits],) * size
     if len(bits) != size:
-        raise ValueError(f"{model.family} takes {size} level bits, not {len(bits)}")
+        raise OptionError(f"{model.family} takes {size} level bits, not {len(bits)}")
     # Squared steps are as lambda is, so half its logarithm is bits per sample.
     lower, upper = model.lambdas(torch.tensor([0.0, ALLOCATION_UNIT])).tolist()
     unit_bits = math.log2(upper / lower) / 2

@@ -6,8 +6,10 @@ decode: container -> (range decoder <-> passes) per tile -> synthesis by tiles -
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -27,17 +29,9 @@ from imgcodec.codec.container import (
     read_stream,
     write_stream,
 )
-from imgcodec.codec.errors import CorruptStreamError
+from imgcodec.codec.errors import CorruptStreamError, OptionError
 from imgcodec.codec.exact import decode_exact, paint_over
 from imgcodec.codec.exact_choice import AUTO, ExactChooser
-from imgcodec.codec.image import (
-    Picture,
-    PictureSource,
-    info_of_metadata,
-    mode_of,
-    read_picture,
-    to_pil,
-)
 from imgcodec.codec.inspection import Inspection, inspect
 from imgcodec.codec.models.weights import (
     FIDELITY,
@@ -48,6 +42,9 @@ from imgcodec.codec.models.weights import (
     load_model,
     model_of_tune,
 )
+from imgcodec.codec.picture.base import Picture, mode_of, to_pil
+from imgcodec.codec.picture.metadata import info_of_metadata
+from imgcodec.codec.picture.read import PictureSource, read_picture
 from imgcodec.codec.refinement import MAX_EFFORT, STEPS_OF_EFFORT, Progress
 from imgcodec.codec.targets import Found, Target, meet_target, psnr_db
 from imgcodec.codec.tiling import Tile, region_of, synthesise, tile_grid
@@ -61,6 +58,8 @@ __all__ = [
     "inspect",
     "list_models",
 ]
+
+logger = logging.getLogger(__name__)
 
 TILE_PX = 1024
 DEFAULT_QUALITY = 60
@@ -112,7 +111,7 @@ def encode(
             "auto" (what is best for each tile, found by trying), or for each level but the finest
             the bits per sample by which it is coded finer (or, negative, coarser) than equal.
         metadata: what to store: "all", "none", or names separated by commas ("icc,exif,xmp").
-        strict: refuse pictures of more than 8 bits a sample instead of reducing them.
+        strict: refuse pictures of more than 8 bits a sample, and HDR, instead of reducing them.
         frame: which frame of a file with several, from 0; None refuses such files.
         max_pixels: refuse larger pictures before they are decoded.
         tile_px: side of the tiles, a power of two from 256 to 4096; bounds memory.
@@ -123,7 +122,7 @@ def encode(
         ImageFormatError: the picture cannot be read, or is refused.
         UnknownModelError: no such model.
         UnreachableTargetError: no quality meets the target.
-        ValueError: an argument is out of range, there is a target beside a quality or another, or
+        OptionError: an argument is out of range, there is a target beside a quality or another, or
             the model has no levels to allocate bits to, or no latents to refine.
     """
     goals = {"bytes": target_bytes, "bpp": target_bpp, "psnr": target_psnr}
@@ -133,7 +132,7 @@ def encode(
         if value is not None
     ]
     if len(targets) + (quality is not None) > 1:
-        raise ValueError("give one of quality, target_bytes, target_bpp and target_psnr")
+        raise OptionError("give one of quality, target_bytes, target_bpp and target_psnr")
     options: dict[str, Any] = {
         "model": _named_model(model, tune),
         "effort": effort,
@@ -214,12 +213,14 @@ def _encoder(
 ) -> tuple[Picture, Callable[..., bytes]]:
     """Return the picture and a function that encodes it with a quality and a rounding."""
     if effort not in STEPS_OF_EFFORT:
-        raise ValueError(f"effort must be an integer from 1 to {MAX_EFFORT}, not {effort!r}")
+        raise OptionError(f"effort must be an integer from 1 to {MAX_EFFORT}, not {effort!r}")
     kept = parse_metadata_names(metadata)
     picture = read_picture(image, frame=frame, strict=strict, max_pixels=max_pixels)
     loaded = load_model(find_model(os.fspath(model)))
     if effort > 1 and not loaded.model.can_refine:
-        raise ValueError(f"{loaded.model.family} has no latents to refine: its only effort is 1")
+        raise OptionError(f"{loaded.model.family} has no latents to refine: its only effort is 1")
+    if loaded.model.is_gray_only and np.ptp(picture.pixels, axis=2).any():
+        logger.warning("%s keeps no colours: the picture becomes grey", loaded.model.family)
     allocation = allocation_of(loaded.model, level_bits)
     alpha = None if picture.alpha is None else encode_alpha(picture.alpha)
     height, width = picture.pixels.shape[:2]
@@ -243,8 +244,9 @@ def _encoder(
 
     @torch.inference_mode()
     def encode_at(quality: int, rounding: float = 1.0) -> bytes:
-        if not (isinstance(quality, int) and 1 <= quality <= 100):
-            raise ValueError(f"quality must be an integer from 1 to 100, not {quality!r}")
+        if not (isinstance(quality, Integral) and 1 <= quality <= 100):
+            raise OptionError(f"quality must be an integer from 1 to 100, not {quality!r}")
+        quality = int(quality)
         num_segments = loaded.model.num_segments(quality)
         everything = [[b""] * len(tiles)] * num_segments
         mask, payload = chooser.choose(loaded, quality, tile_px) or (None, None)
@@ -313,12 +315,12 @@ def decode(
             header announces.
         UnknownModelError: the model that wrote it is not installed, or lacks the decoder.
         UnsupportedVersionError: written by a newer format version.
-        ValueError: the crop is not inside the picture, no such scale, or a negative number.
+        OptionError: the crop is not inside the picture, no such scale, or a negative number.
     """
     if scale not in SCALES:
-        raise ValueError(f"scale must be one of {', '.join(map(str, SCALES))}, not {scale!r}")
+        raise OptionError(f"scale must be one of {', '.join(map(str, SCALES))}, not {scale!r}")
     if min(max_passes or 0, levels or 0) < 0:
-        raise ValueError("levels and max_passes must not be negative")
+        raise OptionError("levels and max_passes must not be negative")
     stream = read_stream(read_bytes(source), max_pixels=max_pixels, allow_truncated=allow_truncated)
     header = stream.header
     height, width = header.height, header.width
@@ -353,7 +355,7 @@ def _named_model(model: str | os.PathLike | None, tune: str | None) -> str | os.
     if tune is None:
         return DEFAULT_FAMILY if model is None else model
     if model is not None:
-        raise ValueError("give a model or a tune, not both")
+        raise OptionError("give a model or a tune, not both")
     return model_of_tune(tune)
 
 
@@ -365,7 +367,7 @@ def _part_of(progress: Progress, done: int, count: int) -> Progress:
 def _rectangle(crop: tuple[int, int, int, int], height: int, width: int) -> Tile:
     left, top, crop_width, crop_height = crop
     if min(left, top) < 0 or min(crop_width, crop_height) < 1:
-        raise ValueError(f"crop {crop} is not x, y >= 0 and width, height >= 1")
+        raise OptionError(f"crop {crop} is not x, y >= 0 and width, height >= 1")
     if left + crop_width > width or top + crop_height > height:
-        raise ValueError(f"crop {crop} reaches beyond the picture of {width} x {height} pixels")
+        raise OptionError(f"crop {crop} reaches beyond the picture of {width} x {height} pixels")
     return Tile(top, left, crop_height, crop_width)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from imgcodec.codec.errors import CorruptStreamError, UnsupportedVersionError
+from imgcodec.codec.errors import CorruptStreamError, OptionError, UnsupportedVersionError
 
 MAGIC = b"CVB"
 VERSION = 1
@@ -75,7 +75,7 @@ class Header:
         if not 1 <= self.quality <= 100:
             raise ValueError(f"quality {self.quality} is not in [1, 100]")
         if self.tile_px not in {1 << k for k in range(MIN_TILE_LOG2, MAX_TILE_LOG2 + 1)}:
-            raise ValueError(f"tile side {self.tile_px} is not a power of two in [256, 4096]")
+            raise OptionError(f"tile side {self.tile_px} is not a power of two in [256, 4096]")
         if not 1 <= self.num_segments <= MAX_SEGMENTS:
             raise ValueError(f"{self.num_segments} segments are not in [1, {MAX_SEGMENTS}]")
 
@@ -233,14 +233,14 @@ def parse_metadata_names(text: str) -> set[str]:
     """Return the kinds of metadata that "all", "none" or a list such as "icc,exif" stands for.
 
     Raises:
-        ValueError: An unknown name.
+        OptionError: An unknown name.
     """
     if text in ("all", "none"):
         return set(METADATA_TYPES if text == "all" else ())
     names = {name.strip() for name in text.split(",")}
     if not names <= set(METADATA_TYPES):
         known = ",".join(METADATA_TYPES)
-        raise ValueError(f"metadata must be all, none or some of {known}, not {text!r}")
+        raise OptionError(f"metadata must be all, none or some of {known}, not {text!r}")
     return names
 
 

@@ -23,3 +23,7 @@ class ImageFormatError(CodecError):
 
 class UnreachableTargetError(CodecError):
     """No quality gives a file that is small enough, or a picture that is similar enough."""
+
+
+class OptionError(CodecError, ValueError):
+    """An argument is out of range, contradicts another, or does not fit the model or the file."""

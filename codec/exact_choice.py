@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from imgcodec.codec.errors import OptionError
 from imgcodec.codec.exact import (
     BLOCK_PX,
     ExactBlocks,
@@ -51,12 +52,12 @@ class ExactChooser:
         is_best: code without loss as well as possible, slowly.
 
     Raises:
-        ValueError: an unknown choice.
+        OptionError: an unknown choice.
     """
 
     def __init__(self, pixels: NDArray[np.uint8], choice: str, *, is_best: bool = False) -> None:
         if choice not in EXACT_CHOICES:
-            raise ValueError(f"exact must be one of {', '.join(EXACT_CHOICES)}, not {choice!r}")
+            raise OptionError(f"exact must be one of {', '.join(EXACT_CHOICES)}, not {choice!r}")
         self._pixels, self._choice, self._is_best = pixels, choice, is_best
         self._grid = block_grid(*pixels.shape[:2])
 

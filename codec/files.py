@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import stat
@@ -10,29 +11,66 @@ from contextlib import suppress
 from pathlib import Path
 
 LEFTOVER_AGE_S = 24 * 60 * 60
+STDOUT = 1
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+_TEMPORARY_BYTES = len("..01234567.tmp")
+_LONG_BYTES = 100
+_DESCRIPTORS = {"stdin": 0, "stdout": STDOUT, "stderr": 2}
+_DESCRIPTOR_PATH = re.compile(r"/dev/(stdin|stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
 
 
 def temporary_name(name: str) -> str:
-    """Return a new name for the time in which a file is written: hidden, not to be guessed."""
+    """Return a new name for the time in which a file is written: hidden, not to be guessed.
+
+    It is not longer than a name that is long itself, so that a file system takes both or none.
+    """
+    coded = os.fsencode(name)
+    if len(coded) > _LONG_BYTES:
+        name = coded[: len(coded) - _TEMPORARY_BYTES].decode("utf-8", "ignore")
     return f".{name}.{secrets.token_hex(4)}.tmp"
+
+
+def descriptor_of(path: str | os.PathLike) -> int | None:
+    """Return the open file that a path such as /dev/stdout or /dev/fd/63 stands for, or None."""
+    match = _DESCRIPTOR_PATH.fullmatch(os.fspath(path))
+    if match is None:
+        return None
+    return _DESCRIPTORS[match[1]] if match[1] else int(match[2])
+
+
+def is_stream(path: str | os.PathLike) -> bool:
+    """Return whether a path stands for an open file, a pipe or a device: nothing to replace."""
+    if descriptor_of(path) is not None:
+        return True
+    with suppress(OSError):
+        mode = Path(path).stat().st_mode
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return False
 
 
 def write_atomically(path: Path, data: bytes | memoryview) -> None:
     """Write a file under a temporary name beside it, then rename: never half a file.
 
-    A symbolic link stays and its target is replaced; a pipe or a device is written to directly.
+    A symbolic link stays and its target is replaced, with the permissions that it had; an open
+    file (/dev/stdout), a pipe or a device is written to directly.
 
     Raises:
         OSError: The path cannot be written; an older file is left as it was.
     """
-    path = path.resolve()
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+    descriptor = descriptor_of(path)
+    if descriptor is not None:
+        with os.fdopen(os.dup(descriptor), "wb") as stream:
+            stream.write(data)
+        return
+    if is_stream(path):
         path.write_bytes(data)
         return
+    path = path.resolve()
     temporary = path.with_name(temporary_name(path.name))
     try:
         with temporary.open("xb") as file:
+            with suppress(FileNotFoundError):
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
             file.write(data)
         temporary.replace(path)
     finally:

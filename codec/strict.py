@@ -6,8 +6,10 @@ import dataclasses
 import difflib
 from typing import Any
 
+from imgcodec.codec.errors import OptionError
 
-class RecipeError(ValueError):
+
+class RecipeError(OptionError):
     """A recipe names an unknown key or holds a value of the wrong type."""
 
 

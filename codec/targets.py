@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcodec.codec.errors import UnreachableTargetError
+from imgcodec.codec.errors import OptionError, UnreachableTargetError
 
 MAX_QUALITY = 100
 MAX_ROUNDING = 1.5
@@ -92,10 +92,10 @@ def meet_target(
 
     Raises:
         UnreachableTargetError: even quality 1 is too large, or even 100 not similar enough.
-        ValueError: the target is not a positive number.
+        OptionError: the target is not a positive number.
     """
     if not (math.isfinite(target.value) and (target.measure or target.value > 0)):
-        raise ValueError(f"the target {target.name} must be a positive number")
+        raise OptionError(f"the target {target.name} must be a positive number")
     tried: dict[int, Found] = {}
 
     def encoded(quality: int, rounding: float = 1.0) -> Found:

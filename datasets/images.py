@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gzip
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from imgcodec.codec.image import read_picture
+from imgcodec.codec.errors import ImageFormatError
+from imgcodec.codec.picture.read import read_picture
 from imgcodec.datasets.manifest import (
     DatasetError,
     Manifest,
@@ -50,6 +52,19 @@ class ImageDataset(Protocol):
         ...
 
 
+def readable_images(
+    dataset: ImageDataset, report: Callable[[str], None]
+) -> Iterator[tuple[int, str, RgbArray]]:
+    """Yield index, name and pixels of the images; those that cannot be read are reported."""
+    for index, name in enumerate(dataset.image_names):
+        try:
+            rgb = dataset.load(index)
+        except (ImageFormatError, OSError) as error:
+            report(f"left out: {error}")
+            continue
+        yield index, name, rgb
+
+
 @dataclasses.dataclass(frozen=True)
 class FileDataset:
     """Images that are one file each."""
@@ -59,8 +74,16 @@ class FileDataset:
     paths: tuple[Path, ...]
 
     def load(self, index: int) -> RgbArray:
-        """Return image `index` as a uint8 HxWx3 array (alpha and metadata are left out)."""
-        return read_picture(self.paths[index]).pixels
+        """Return image `index` as a uint8 HxWx3 array (alpha and metadata are left out).
+
+        Raises:
+            ImageFormatError: the file is no picture; the message names it.
+        """
+        path = self.paths[index]
+        try:
+            return read_picture(path).pixels
+        except ImageFormatError as error:
+            raise ImageFormatError(f"{path}: {error}") from error
 
     def path(self, index: int) -> Path | None:
         """Return the file of image `index`."""

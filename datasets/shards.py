@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from imgcodec.codec.errors import ImageFormatError
 from imgcodec.datasets.mnist import FILE_NAME, read_images, to_block
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
@@ -33,6 +34,7 @@ def iter_kinds(paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
     Raises:
         FileNotFoundError: a path does not exist, or nothing was found below any of them.
         DatasetError: an ``.npz`` file without training digits.
+        ImageFormatError: a picture or an archive is damaged; the message names it.
     """
     count = 0
     for path in paths:
@@ -62,17 +64,27 @@ def _files_below(folder: Path) -> list[Path]:
 
 def _pictures_of_file(file: Path) -> Iterator[np.ndarray]:
     if file.suffix.lower() in SUFFIXES:
-        yield _decode(file.read_bytes())
+        yield _decode(file.read_bytes(), str(file))
     elif file.suffix.lower() == ".tar":
-        with tarfile.open(file) as archive:
-            for member in archive:
-                content = archive.extractfile(member) if member.isfile() else None
-                if content is not None and Path(member.name).suffix.lower() in SUFFIXES:
-                    yield _decode(content.read())
+        try:
+            yield from _pictures_of_shard(file)
+        except tarfile.TarError as error:
+            raise ImageFormatError(f"{file} is no tar archive, or it is damaged") from error
     elif file.suffix.lower() == ".npz":
         yield from map(to_block, read_images(file, "train"))
 
 
-def _decode(data: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"))
+def _pictures_of_shard(file: Path) -> Iterator[np.ndarray]:
+    with tarfile.open(file) as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None and Path(member.name).suffix.lower() in SUFFIXES:
+                yield _decode(content.read(), f"{file}: {member.name}")
+
+
+def _decode(data: bytes, name: str) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # Pillow's readers raise whatever they like on damaged files
+        raise ImageFormatError(f"{name}: not a picture that Pillow reads, or damaged") from error

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from imgcodec.codec.errors import OptionError
 from imgcodec.eval import pictures
 from imgcodec.eval.anchors.base import ImageCodec, RgbArray, taught_of
 from imgcodec.eval.metrics.base import Metric
@@ -76,10 +77,10 @@ def compare_codecs(
 
     Raises:
         CodecError: a codec failed.
-        ValueError: not exactly one of `target_bpp` and `quality`, or a window lies outside.
+        OptionError: not exactly one of `target_bpp` and `quality`, or a window lies outside.
     """
     if (target_bpp is None) == (quality is None):
-        raise ValueError("give either target_bpp or quality")
+        raise OptionError("give either target_bpp or quality")
     height, width = rgb.shape[:2]
     _check_windows(rgb, windows)
     shots = []
@@ -159,7 +160,7 @@ def _check_windows(rgb: RgbArray, windows: Sequence[Window]) -> None:
             or window.x + window.width > width
             or window.y + window.height > height
         ):
-            raise ValueError(f"the crop {window} is not inside the image of {width}x{height}")
+            raise OptionError(f"the crop {window} is not inside the image of {width}x{height}")
 
 
 def _choose_windows(

@@ -20,6 +20,7 @@ import torch
 
 from imgcodec.codec import api
 from imgcodec.codec.container import read_stream
+from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.weights import find_model, load_model
 from imgcodec.datasets.mnist import load_mnist, to_block
 
@@ -38,11 +39,11 @@ def elbo_of(model: str, digits: np.ndarray, seed: int = 0) -> dict[str, float]:
 
     Raises:
         UnknownModelError: no such model.
-        ValueError: the model is of another family.
+        OptionError: the model is of another family.
     """
     info = find_model(model)
     if info.family != "convvae":
-        raise ValueError(f"{info.id} is of the family {info.family}, not convvae")
+        raise OptionError(f"{info.id} is of the family {info.family}, not convvae")
     network = load_model(info).model
     torch.manual_seed(seed)
     totals: dict[str, float] = {}

@@ -16,10 +16,10 @@ from imgcodec.codec import api
 from imgcodec.codec.allocation import AUTO, EQUAL, allocation_of, rate_weight
 from imgcodec.codec.files import write_atomically
 from imgcodec.codec.models.weights import find_model, load_model
+from imgcodec.codec.picture.write import write_image
 from imgcodec.codec.previews import Preview, preview
 from imgcodec.codec.targets import psnr_db
-from imgcodec.codec.writing import write_image
-from imgcodec.datasets.images import ImageDataset
+from imgcodec.datasets.images import ImageDataset, readable_images
 from imgcodec.eval.anchors.base import RgbArray
 from imgcodec.eval.sheet import captioned_sheet
 
@@ -62,14 +62,13 @@ def measure_levels(
         report: receives a line per image.
 
     Raises:
-        ValueError: the model has no levels, or an allocation does not fit it.
+        OptionError: the model has no levels, or an allocation does not fit it.
     """
     loaded = load_model(find_model(model))
     for allocation in (AUTO, *allocations):
         allocation_of(loaded.model, allocation)
     weight = rate_weight(loaded.model, quality)
-    for index, name in enumerate(dataset.image_names):
-        rgb = dataset.load(index)
+    for index, name, rgb in readable_images(dataset, report):
         for allocation in allocations:
             steps = _steps(rgb, model, quality, allocation)
             bits = [8 * step.num_bytes / (rgb.shape[0] * rgb.shape[1]) for step in steps]

@@ -11,7 +11,8 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from imgcodec.datasets.images import ImageDataset
+from imgcodec.codec.errors import OptionError
+from imgcodec.datasets.images import ImageDataset, readable_images
 from imgcodec.eval.anchors.base import ImageCodec, RgbArray, Setting
 from imgcodec.eval.matching import Match
 from imgcodec.eval.metrics.base import Metric
@@ -118,9 +119,8 @@ def match_dataset(
     """
     judge = next((i for i, m in enumerate(metrics) if by and m.columns[0] == by.column), None)
     if by is not None and judge is None:
-        raise ValueError(f"{by.label} is to be matched, but is not among the metrics")
-    for index, name in enumerate(dataset.image_names):
-        rgb = dataset.load(index)
+        raise OptionError(f"{by.label} is to be matched, but is not among the metrics")
+    for index, name, rgb in readable_images(dataset, report):
         prepared = [metric.prepare(rgb) for metric in metrics]
         pixels = rgb.shape[0] * rgb.shape[1]
 

@@ -31,6 +31,7 @@ from imgcodec.codec.files import temporary_name
 
 MAX_ATTEMPTS = 3
 """How often a file is begun; it is begun again where its worker died."""
+STREAM_SUFFIX = ".cvb"
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "memory"}
 """Protocols of fsspec under which a file is put as a whole or not at all."""
 
@@ -66,8 +67,8 @@ def encode_many(
 
     Args:
         inputs: URLs, paths, or patterns of them. What a pattern yields keeps its path below the
-            fixed part of the pattern, other inputs their name. Where two differ in their suffix
-            only, the outputs keep it: a.png.cvb, a.jpg.cvb.
+            fixed part of the pattern, other inputs their name. Outputs are named
+            after their input alone: a.png.cvb of a.png, a.png of a.cvb.
         output: URL or path of the folder to write to; files that exist are replaced.
         skip_existing: leave inputs alone whose output exists.
         resources: what a file takes, as in `ray.data.Dataset.map`: num_cpus (threads; 1), memory,
@@ -112,7 +113,7 @@ def decode_many(
         TypeError: `imgcodec.decode` has no such keyword.
     """
     from imgcodec.codec import api
-    from imgcodec.codec.writing import format_of
+    from imgcodec.codec.picture.write import format_of
 
     inspect.signature(api.decode).bind(b"", **options)
     options["format"] = format_of(f"picture{suffix}")
@@ -127,7 +128,7 @@ def _encode(data: bytes, **options: Any) -> bytes:
 
 def _decode(data: bytes, format: str, **options: Any) -> bytes:
     from imgcodec.codec import api
-    from imgcodec.codec.writing import write_image
+    from imgcodec.codec.picture.write import write_image
 
     buffer = BytesIO()
     write_image(api.decode(data, **options), buffer, format)
@@ -154,14 +155,13 @@ def _plan(inputs: str | Iterable[str], output: str, suffix: str) -> list[Row]:
             found.setdefault(name, None)
     fs, path = url_to_fs(output)
     folder = fs.unstrip_protocol(path).rstrip("/")
-    count = Counter(_stem(below) for below in found.values() if below is not None)
     taken: dict[str, str] = {}
     rows = []
     for source, below in found.items():
         if below is None:
             rows.append(Row(source, "", "failed", error="no file fits the pattern"))
             continue
-        stem = _stem(below) if count[_stem(below)] == 1 else below
+        stem = below[: -len(STREAM_SUFFIX)] if below.lower().endswith(STREAM_SUFFIX) else below
         target = f"{folder}/{stem}{suffix}"
         other = taken.setdefault(target, source)
         if other != source:
@@ -170,12 +170,6 @@ def _plan(inputs: str | Iterable[str], output: str, suffix: str) -> list[Row]:
         else:
             rows.append(Row(source, target, "planned"))
     return rows
-
-
-def _stem(path: str) -> str:
-    """Return a path without the suffix of its last part."""
-    folder, slash, name = path.rpartition("/")
-    return folder + slash + (name.rpartition(".")[0] or name)
 
 
 def _run(

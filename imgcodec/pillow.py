@@ -7,25 +7,27 @@
 
 `image.info` holds `quality`, `model` (hash of the weights as in `imgcodec models`) and, where the
 file has them, `icc_profile`, `exif` and `xmp`; they are stored when the image is saved. Options of
-`save` are those of `imgcodec.encode`: quality, target_bytes, target_bpp, target_psnr, model and
-metadata, and icc_profile, exif and xmp as with other formats. Damaged files raise OSError when
+`save` are those of `imgcodec.encode`, such as quality, target_bytes, effort and model, and
+icc_profile, exif and xmp as with other formats. Damaged files raise OSError when
 they are opened or loaded, with the error of the codec as its cause.
 """
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import IO, Any
 
 from PIL import Image, ImageFile
 
 from imgcodec.codec.container import MAGIC, read_header, read_stream
 from imgcodec.codec.errors import CodecError
-from imgcodec.codec.image import info_of_metadata, mode_of
+from imgcodec.codec.picture.base import mode_of
+from imgcodec.codec.picture.metadata import info_of_metadata
 
 FORMAT = "CVB"
 
-_TARGETS = ("target_bytes", "target_bpp", "target_psnr")
-_OPTIONS = ("quality", *_TARGETS, "model", "tune", "metadata", "exact")
+_NOT_OPTIONS = {"image", "frame", "max_pixels"}
+"""Of `imgcodec.encode`: they are about reading."""
 _INFO = ("icc_profile", "exif", "xmp")
 
 
@@ -86,7 +88,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     if changed:
         image = image.copy()
         image.info |= changed
-    file.write(encode(image, **{name: given[name] for name in _OPTIONS if name in given}))
+    options = set(signature(encode).parameters) - _NOT_OPTIONS
+    file.write(encode(image, **{name: given[name] for name in sorted(options & set(given))}))
 
 
 def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from imgcodec.codec.entropy.tables import Tables
+from imgcodec.codec.errors import OptionError
 from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.rounding import Rounding
 
@@ -146,6 +147,7 @@ class CodecModel(nn.Module, ABC):
     can_price_errors = False
     """Whether `lambdas` tells what errors are worth in bits: exact blocks are weighed by it."""
     can_refine = False
+    is_gray_only = False
     """Whether `relax` and `integers_by_pass` are there."""
     decoder_prefixes: tuple[str, ...]
     """Beginnings of the names that synthesis alone uses: what a second decoder replaces."""
@@ -171,9 +173,9 @@ class CodecModel(nn.Module, ABC):
         """Start from the parameters of a model of another family, and from crops.
 
         Raises:
-            ValueError: this family has no use for them.
+            OptionError: this family has no use for them.
         """
-        raise ValueError(f"a {self.family} model cannot start from another family")
+        raise OptionError(f"a {self.family} model cannot start from another family")
 
     def upgrade(self, tensors: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the tensors of this model that compute what smaller sizes of it computed.

@@ -100,6 +100,7 @@ class ConvVaeConfig:
 class ConvVaeModel(CodecModel):
     """Encoder, decoder and rates of the convvae family; see the module docstring."""
 
+    is_gray_only = True
     family = "convvae"
     stride_px = BLOCK_PX
     analysis_halo_px = 0

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgcodec.codec.entropy.tables import TOTAL, Tables
-from imgcodec.codec.errors import CorruptStreamError
+from imgcodec.codec.errors import CorruptStreamError, OptionError
 from imgcodec.codec.models.base import CodecModel, Pass, PassGenerator, TrainOutput
 from imgcodec.codec.nets.choices import CENTRE, NUM_ROWS, ROWS_PER_LOGIT, rows_of_logits
 from imgcodec.codec.nets.codebook import Quantised, perplexity, used_share
@@ -128,18 +128,18 @@ class DiscreteModel(CodecModel):
             crops: (N, 3, H, W) in [0, 1], from whose latents the quantisers start.
 
         Raises:
-            ValueError: the transforms have other sizes.
+            OptionError: the transforms have other sizes.
         """
         own = {n: t for n, t in self.state_dict().items() if n.startswith(ADOPTED)}
         for name, target in own.items():
             if name not in tensors:
-                raise ValueError(f"cannot start from a model without {name}")
+                raise OptionError(f"cannot start from a model without {name}")
             value = tensors[name]
             if ".affine." in name:
                 value = value[:1].expand(target.shape[0], -1)
             value = value[tuple(slice(0, side) for side in target.shape)]
             if value.shape != target.shape:
-                raise ValueError(f"{name} is {tuple(value.shape)}, not {tuple(target.shape)}")
+                raise OptionError(f"{name} is {tuple(value.shape)}, not {tuple(target.shape)}")
             scale = {"klt_synthesis.weight": UNIT}.get(name, 1.0)
             target.copy_(value * (1 / UNIT if name.startswith(SCALED) else scale))
         vectors = [self._analyse(part).permute(0, 2, 3, 1).flatten(0, 2) for part in crops.split(8)]

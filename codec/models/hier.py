@@ -40,6 +40,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgcodec.codec.entropy.tables import Tables
+from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.base import (
     ALLOCATION_UNIT,
     CodecModel,
@@ -184,14 +185,14 @@ class HierModel(CodecModel):
             crops: (N, 3, H, W) in [0, 1].
 
         Raises:
-            ValueError: the transforms have other sizes.
+            OptionError: the transforms have other sizes.
         """
         own = {name: t for name, t in self.state_dict().items() if name.startswith(ADOPTED)}
         own["y_deviation"] = self.levels[-1].deviation
         own["log_gain"] = self.levels[-1].log_gain
         for name, target in own.items():
             if name not in tensors or tensors[name].shape != target.shape:
-                raise ValueError(f"cannot start from a model without {name} {tuple(target.shape)}")
+                raise OptionError(f"cannot start from a model without {name} {tuple(target.shape)}")
             target.copy_(tensors[name])
         weights = anchor_weights(torch.full((1,), self.max_level / 2), self.cfg.num_anchors)
         latents = [self._analyse_finest(part, weights)[0] for part in crops.split(8)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.beta import BetaConfig, BetaModel
 from imgcodec.codec.models.convvae import ConvVaeConfig, ConvVaeModel
@@ -25,9 +26,9 @@ def build_model(family: str, sizes: dict[str, Any]) -> CodecModel:
     """Return an untrained model of a family.
 
     Raises:
-        ValueError: unknown family, size name or type.
+        OptionError: unknown family, size name or type.
     """
     if family not in FAMILIES:
-        raise ValueError(f"unknown model family '{family}'; known: {', '.join(FAMILIES)}")
+        raise OptionError(f"unknown model family '{family}'; known: {', '.join(FAMILIES)}")
     model_class, config_class = FAMILIES[family]
     return model_class(build(config_class, sizes, f"model of family {family}"))

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from imgcodec.codec.entropy.tables import Tables
-from imgcodec.codec.errors import UnknownModelError
+from imgcodec.codec.errors import OptionError, UnknownModelError
 from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS
@@ -116,10 +116,10 @@ def model_of_tune(tune: str) -> str:
     """Return the id of the weights of a tune.
 
     Raises:
-        ValueError: there is no such tune.
+        OptionError: there is no such tune.
     """
     if tune not in TUNES:
-        raise ValueError(f"tune must be one of {', '.join(TUNES)}, not {tune!r}")
+        raise OptionError(f"tune must be one of {', '.join(TUNES)}, not {tune!r}")
     return TUNES[tune]
 
 

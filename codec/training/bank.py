@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from imgcodec.codec.errors import OptionError
 from imgcodec.codec.training.graphics import draw_graphics
 
 
@@ -26,7 +27,7 @@ class CropBank:
                 array = np.ascontiguousarray(picture.transpose(2, 0, 1))
                 self.pictures.append(torch.from_numpy(array).to(device))
         if not self.pictures:
-            raise ValueError(f"no picture is as large as the crops ({crop_px} px)")
+            raise OptionError(f"no picture is as large as the crops ({crop_px} px)")
 
     def sample(
         self,

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from imgcodec.codec.errors import CodecError, OptionError, UnknownModelError
 from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.weights import integers_to_float, model_of_decoder
 from imgcodec.codec.training.adversarial import Adversary
@@ -58,11 +61,16 @@ def load_checkpoint(
     """Restore a run in place.
 
     Raises:
+        CodecError: the file is no checkpoint.
         FileNotFoundError: there is no checkpoint.
     """
     if not path.exists():
         raise FileNotFoundError(f"nothing to resume: {path} does not exist")
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever it likes on files that are no checkpoints
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CodecError(f"cannot resume from {path}: {reason}") from error
     model.load_state_dict(content["model"])
     ema.load_state_dict(content["ema"])
     for optimiser, values in zip(optimisers, content["optimisers"], strict=True):
@@ -89,17 +97,17 @@ def load_initial_weights(model: CodecModel, path: Path) -> None:
     """Copy the weights of a safetensors file (averaged or shipped) into `model`.
 
     Raises:
-        ValueError: tensors are missing or have other shapes than `model.upgrade` can give them.
+        OptionError: tensors are missing or have other shapes than `model.upgrade` can give them.
     """
     own = model.state_dict()
     available = model.upgrade(read_weights(path), _recipe_of_weights(path)["model"])
     missing = sorted(set(own) - set(available))
     if missing:
-        raise ValueError(f"{path} lacks {len(missing)} tensors, first {missing[0]}")
+        raise OptionError(f"{path} lacks {len(missing)} tensors, first {missing[0]}")
     for name, tensor in own.items():
         value = available[name]
         if value.shape != tensor.shape:
-            raise ValueError(f"{path}: {name} is {tuple(value.shape)}, not {tensor.shape}")
+            raise OptionError(f"{path}: {name} is {tuple(value.shape)}, not {tensor.shape}")
         tensor.copy_(value)
 
 
@@ -108,8 +116,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
     Of a further decoder: the tensors of its model, beside it, with that decoder.
     """
-    with safe_open(path, "pt") as file:
-        is_decoder = "decoder" in file.metadata()
+    with open_weights(path, "pt") as file:
+        is_decoder = "decoder" in (file.metadata() or {})
         tensors = {name: integers_to_float(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     return read_weights(model_of_decoder(path)) | tensors if is_decoder else tensors
 
@@ -119,7 +127,33 @@ def family_of_weights(path: Path) -> str:
     return str(_recipe_of_weights(path)["family"])
 
 
+def metadata_of_weights(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file (averaged or shipped).
+
+    Raises:
+        UnknownModelError: it is none, or of no training run.
+    """
+    with open_weights(path, "pt") as file:
+        metadata: dict[str, str] = file.metadata() or {}
+    if "recipe" not in metadata:
+        raise UnknownModelError(f"{path}: no weights of a training run (no recipe in the metadata)")
+    return metadata
+
+
+@contextmanager
+def open_weights(path: Path, framework: str) -> Iterator[Any]:
+    """Open a safetensors file.
+
+    Raises:
+        UnknownModelError: it is none.
+    """
+    try:
+        with safe_open(path, framework) as file:
+            yield file
+    except SafetensorError as error:
+        raise UnknownModelError(f"cannot read weights {path}: {error}") from error
+
+
 def _recipe_of_weights(path: Path) -> dict[str, Any]:
-    with safe_open(path, "pt") as file:
-        recipe: dict[str, Any] = json.loads(file.metadata()["recipe"])
+    recipe: dict[str, Any] = json.loads(metadata_of_weights(path)["recipe"])
     return recipe

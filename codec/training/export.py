@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from imgcodec.codec.entropy.tables import Tables
+from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.base import CodecModel, Pass, drive
 from imgcodec.codec.models.complexity import kmac_per_pixel
 from imgcodec.codec.models.registry import build_model
@@ -24,7 +24,11 @@ from imgcodec.codec.models.weights import (
 )
 from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS
 from imgcodec.codec.training.calibration import calibrate_quality
-from imgcodec.codec.training.checkpoint import load_initial_weights
+from imgcodec.codec.training.checkpoint import (
+    load_initial_weights,
+    metadata_of_weights,
+    open_weights,
+)
 
 LICENCE = "MIT"
 CALIBRATION_QUALITIES = (1, 15, 30, 45, 60, 75, 90, 100)
@@ -59,9 +63,12 @@ def export(
 
     Returns:
         bits of the calibration pictures under default and under measured tables, if any.
+
+    Raises:
+        UnknownModelError: `ema` holds no weights of a training run.
+        OptionError: they do not fit their recipe.
     """
-    with safe_open(ema, "numpy") as file:
-        metadata = file.metadata()
+    metadata = metadata_of_weights(ema)
     recipe = json.loads(metadata["recipe"])
     model = build_model(recipe["family"], recipe["model"])
     load_initial_weights(model, ema)
@@ -118,16 +125,17 @@ def export_decoder(
         provenance, licence: for the metadata.
 
     Raises:
-        ValueError: the run changed more than the decoder, or is of another architecture.
+        OptionError: the run changed more than the decoder, or is of another architecture.
     """
-    with safe_open(model, "numpy") as file:
-        base = file.metadata()
+    base = metadata_of_weights(model)
+    with open_weights(model, "numpy") as file:
         base_arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    with safe_open(ema, "numpy") as file:
-        metadata = file.metadata()
+    metadata = metadata_of_weights(ema)
     recipe = json.loads(metadata["recipe"])
+    if "model" not in base or "hash" not in base:
+        raise OptionError(f"{model} is not exported")
     if json.loads(base["model"]) != recipe["model"]:
-        raise ValueError(f"{ema} and {model} have other sizes")
+        raise OptionError(f"{ema} and {model} have other sizes")
     trained = build_model(recipe["family"], recipe["model"])
     load_initial_weights(trained, ema)
     tables = trained.default_tables()
@@ -137,7 +145,7 @@ def export_decoder(
         if name.startswith(trained.decoder_prefixes):
             arrays[name] = to_stored(trained, name, tensor)
         elif not torch.allclose(tensor.float(), _as_float(base_arrays[name]), atol=FLOAT16_ERROR):
-            raise ValueError(f"{ema} differs from {model} in {name}, not in the decoder alone")
+            raise OptionError(f"{ema} differs from {model} in {name}, not in the decoder alone")
     details = {
         "decoder": out.name.split(".")[-2],
         "model_hash": base["hash"],
@@ -162,7 +170,7 @@ def to_stored(model: CodecModel, name: str, tensor: torch.Tensor) -> NDArray:
         bits, kind = (WEIGHT_BITS, np.int16) if tensor.ndim == 4 else (BIAS_BITS, np.int32)
         units = tensor.double().numpy() * 2.0**bits
         if np.any(units != np.round(units)) or np.abs(units).max() > np.iinfo(kind).max:
-            raise ValueError(f"{name} does not lie on its grid")
+            raise OptionError(f"{name} does not lie on its grid")
         return units.astype(kind)
     kind = np.float32 if name in model.float32_parameters else np.float16
     return tensor.numpy().astype(kind)

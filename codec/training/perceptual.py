@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from imgcodec.codec.errors import OptionError
+
 MIN_SIDE_PX = 32
 """The backbones pool their input away below this."""
 RANDOM_SHIFT_PX = 7
@@ -65,7 +67,7 @@ class LpipsLoss(nn.Module):
             x_hat: the same shape, the reconstruction.
 
         Raises:
-            ValueError: a side is shorter than 32 px.
+            OptionError: a side is shorter than 32 px.
         """
         if min(x.shape[2:]) < MIN_SIDE_PX:
             raise ValueError(f"LPIPS needs sides of at least {MIN_SIDE_PX} px, got {x.shape[2:]}")
@@ -210,11 +212,11 @@ def load_perceptual(network: str, folders: Sequence[Path], device: torch.device)
     """Return a perceptual loss, ``loss(x, x_hat) -> (B,)``, on a device.
 
     Raises:
-        ValueError: `network` needs more than torch.
+        OptionError: `network` needs more than torch.
         FileNotFoundError: weights are missing.
     """
     if network != "squeeze":
-        raise ValueError(
+        raise OptionError(
             f"perceptual network {network!r} cannot be loaded here: use 'squeeze', or pass a "
             "module for 'alex' and 'vgg', which need the package lpips"
         )

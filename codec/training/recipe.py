@@ -101,8 +101,10 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     Raises:
         RecipeError: unknown key or bad value; the message names file, key and nearest key.
     """
-    with path.open(encoding="utf-8") as file:
-        content = yaml.safe_load(file)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: expected a mapping at the top")
     for override in overrides or []:
@@ -110,7 +112,10 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         section, dot, name = key.partition(".")
         if not separator or not dot:
             raise RecipeError(f"--set {override}: expected section.key=value")
-        content.setdefault(section, {})[name] = yaml.safe_load(value)
+        try:
+            content.setdefault(section, {})[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, TypeError) as error:
+            raise RecipeError(f"--set {override}: {' '.join(str(error).split())}") from error
     return recipe_from_dict(content, str(path))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from imgcodec.codec.errors import CodecError
+from imgcodec.codec.errors import CodecError, OptionError
 
 Setting = int | float | str
 RgbArray = npt.NDArray[np.uint8]
@@ -150,6 +150,9 @@ def split_names(text: str) -> list[str]:
 
     A number that follows the settings of a name belongs to them. Command lines (`custom:`) cannot
     be part of a list, since they may hold commas.
+
+    Raises:
+        OptionError: the list is empty.
     """
     names: list[str] = []
     for part in (part.strip() for part in text.split(",")):
@@ -158,6 +161,8 @@ def split_names(text: str) -> list[str]:
             names[-1] += f",{part}"
         elif part:
             names.append(part)
+    if not names:
+        raise OptionError("no codec is named")
     return names
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 import imgcodec
 from imgcodec.cli.batch import BatchOptions, Item, find_items
+from imgcodec.cli.sources import LOG_NAME
 from imgcodec.cli.workers import run_in_processes
 
 
@@ -47,60 +48,64 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+def find(inputs, batch):
+    return find_items(inputs, batch, ".cvb", is_picture).items
+
+
 def pairs(items):
     return {item.source: item.target for item in items}
 
 
 def test_files_go_to_the_folder_itself(here):
-    items = find_items(["a.png", "in/b.png"], options(), ".cvb", is_picture)
-    assert pairs(items) == {"a.png": "out/a.cvb", "in/b.png": "out/b.cvb"}
+    items = find(["a.png", "in/b.png"], options())
+    assert pairs(items) == {"a.png": "out/a.png.cvb", "in/b.png": "out/b.png.cvb"}
 
 
 def test_folders_are_mirrored_without_hidden_files(here):
-    items = find_items(["in"], options(recursive=True), ".cvb", is_picture)
+    items = find(["in"], options(recursive=True))
     assert pairs(items) == {
-        "in/b.png": "out/b.cvb",
-        "in/deep/c.jpg": "out/deep/c.cvb",
-        "in/deep/d.png": "out/deep/d.cvb",
+        "in/b.png": "out/b.png.cvb",
+        "in/deep/c.jpg": "out/deep/c.jpg.cvb",
+        "in/deep/d.png": "out/deep/d.png.cvb",
     }
 
 
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
-        ("in/*.png", {"in/b.png": "out/b.cvb"}),
-        ("in/d*/*", {"in/deep/c.jpg": "out/deep/c.cvb", "in/deep/d.png": "out/deep/d.cvb"}),
-        ("in/**/d.png", {"in/deep/d.png": "out/deep/d.cvb"}),
-        ("[ab].png", {"a.png": "out/a.cvb"}),
+        ("in/*.png", {"in/b.png": "out/b.png.cvb"}),
+        ("in/d*/*", {"in/deep/c.jpg": "out/deep/c.jpg.cvb", "in/deep/d.png": "out/deep/d.png.cvb"}),
+        ("in/**/d.png", {"in/deep/d.png": "out/deep/d.png.cvb"}),
+        ("[ab].png", {"a.png": "out/a.png.cvb"}),
     ],
 )
 def test_patterns_are_mirrored_from_their_fixed_part(here, pattern, expected):
-    assert pairs(find_items([pattern], options(), ".cvb", is_picture)) == expected
-    absolute = find_items([str(here / pattern)], options(), ".cvb", is_picture)
+    assert pairs(find([pattern], options())) == expected
+    absolute = find([str(here / pattern)], options())
     assert list(pairs(absolute).values()) == list(expected.values())
 
 
 def test_an_input_named_twice_is_done_once(here):
     inputs = ["a.png", "./a.png", "*.png"]
-    assert pairs(find_items(inputs, options(), ".cvb", is_picture)) == {"a.png": "out/a.cvb"}
+    assert pairs(find(inputs, options())) == {"a.png": "out/a.png.cvb"}
 
 
-def test_outputs_that_would_collide_keep_the_suffix_or_are_refused(here):
+def test_outputs_are_named_after_their_input_alone(here):
     write_picture(here / "a.jpg")
     write_picture(here / "other/a.png")
-    items = find_items(["a.png", "a.jpg", "in/b.png"], options(), ".cvb", is_picture)
+    items = find(["a.png", "a.jpg", "in/b.png"], options())
     assert pairs(items) == {
         "a.png": "out/a.png.cvb",
         "a.jpg": "out/a.jpg.cvb",
-        "in/b.png": "out/b.cvb",
+        "in/b.png": "out/b.png.cvb",
     }
-    first, second = find_items(["a.png", "other/a.png"], options(), ".cvb", is_picture)
+    first, second = find(["a.png", "other/a.png"], options())
     assert first.problem is None
     assert second.problem == "its output would be that of a.png"
 
 
 def test_inputs_that_do_not_exist_are_problems_of_their_own(here):
-    items = find_items(["a.png", "no.png", "no*.png"], options(), ".cvb", is_picture)
+    items = find(["a.png", "no.png", "no*.png"], options())
     assert [item.problem for item in items] == [None, "no such file", "no file fits the pattern"]
 
 
@@ -116,10 +121,10 @@ def test_what_is_no_file_is_a_problem_of_its_own(here):
         "pipe.png": "it is a pipe, a socket or a device",
     }
     for inputs, recursive in ((["."], True), (["in/deep/*", "**/g*.png", "[cp]*.png"], False)):
-        items = find_items(inputs, options(recursive=recursive), ".cvb", is_picture)
+        items = find(inputs, options(recursive=recursive))
         assert {item.source: item.problem for item in items if item.problem} == expected
     named = ["circle.png", "pipe.png", "in/deep/folder.png/g.png"]
-    items = find_items(named, options(), ".cvb", is_picture)
+    items = find(named, options())
     assert {item.source: item.problem for item in items} == {n: expected[n] for n in named}
 
 
@@ -139,24 +144,28 @@ def test_what_may_not_be_read_is_reported(invoke, here):
         Path("in", name).chmod(0o700)
 
 
-def test_a_name_that_is_too_long_fails_alone(invoke, here):
-    long = "x" * 251
-    for name in (f"{long}.png", f"{long}.jpg"):  # their outputs would keep the suffix
+def test_names_up_to_the_limit_of_the_file_system_work(invoke, here):
+    for name in (f"{'x' * 251}.png", f"{'ä' * 120}.png"):
         write_picture(here / name)
-    result = invoke("encode", "a.png", f"{long}.png", f"{long}.jpg", "-o", "out")
+    result = invoke("encode", "a.png", f"{'x' * 251}.png", f"{'ä' * 120}.png", "-o", "out")
+    assert result.exit_code == 0
+    names = {path.name for path in Path("out").iterdir()}
+    assert names == {"a.png.cvb", f"{'x' * 251}.cvb", f"{'ä' * 120}.png.cvb", LOG_NAME}
+    assert invoke("decode", f"out/{'x' * 251}.cvb", f"out/{'y' * 251}.png").exit_code == 0
+    result = invoke("decode", "out/a.png.cvb", f"{'z' * 252}.png")
     assert result.exit_code == 1
-    assert "1 done, 0 skipped, 2 failed" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_an_output_that_is_the_input_is_refused(here):
-    (item,) = find_items(["a.png"], options("."), ".png", is_picture)
+    (item,) = find_items(["a.png"], options("."), "", is_picture).items
     assert item.problem == "the output would be the input"
 
 
 @pytest.mark.parametrize(("name", "text"), [("in", "-r"), ("-", "stdin")])
 def test_what_a_batch_cannot_take_is_a_usage_error(here, name, text):
     with pytest.raises(click.UsageError, match=text):
-        find_items(["a.png", name], options(), ".cvb", is_picture)
+        find(["a.png", name], options())
 
 
 def spoil(folder):
@@ -195,8 +204,8 @@ def test_bad_files_are_reported_and_the_others_encoded(invoke, tmp_path, jobs):
         assert imgcodec.decode(line["output"]).size == (20, 20)
     assert "3 done, 0 skipped, 10 failed" in result.stderr
     assert result.stderr.endswith("Error: 10 of 13 files failed\n")
-    written = {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}
-    assert written == {"good.cvb", "deep/good.cvb", "deep/better.cvb"}
+    written = {str(file.relative_to(out)) for file in out.rglob("[!.]*") if file.is_file()}
+    assert written == {"good.png.cvb", "deep/good.jpg.cvb", "deep/better.png.cvb"}
 
     times = {name: (out / name).stat().st_mtime_ns for name in written}
     again = invoke(*arguments, "--skip-existing")
@@ -215,7 +224,7 @@ def test_decode_takes_batches_too(invoke, tmp_path, stream):
     result = invoke("decode", "-r", folder, "-o", out)
     assert result.exit_code == 1
     assert "bad.cvb: " in result.stderr
-    names = {str(file.relative_to(out)) for file in out.rglob("*.*")}
+    names = {str(file.relative_to(out)) for file in out.rglob("[!.]*.*")}
     assert names == {"a.png", "deep/b.png"}
     assert invoke("decode", folder / "*.cvb", "-o", out / "flat").exit_code == 1
     assert (out / "flat/a.png").read_bytes() == (out / "a.png").read_bytes()
@@ -224,14 +233,63 @@ def test_decode_takes_batches_too(invoke, tmp_path, stream):
 def test_existing_outputs_fail_unless_forced_or_skipped(invoke, photo, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    (out / "photo.cvb").write_bytes(b"precious")
-    result = invoke("encode", photo, "-o", out)
-    assert result.exit_code == 1
-    assert "-f overwrites it" in result.stderr
+    target = out / "photo.png.cvb"
+    target.write_bytes(b"precious")
+    for extra in ([], ["--skip-existing"]):
+        result = invoke("encode", photo, "-o", out, *extra)
+        assert result.exit_code == 1
+        assert "-f overwrites it" in result.stderr
+        assert target.read_bytes() == b"precious"
     assert invoke("encode", photo, "-o", out, "--skip-existing", "-f").exit_code == 0
-    assert (out / "photo.cvb").read_bytes() == b"precious"
-    assert invoke("encode", photo, "-o", out, "-f").exit_code == 0
-    assert imgcodec.decode(out / "photo.cvb").size == (130, 96)
+    assert imgcodec.decode(target).size == (130, 96)
+    written_ns = target.stat().st_mtime_ns
+    result = invoke("encode", photo, "-o", out, "--skip-existing", "-f")
+    assert "0 done, 1 skipped, 0 failed" in result.stderr
+    assert target.stat().st_mtime_ns == written_ns
+
+
+def test_what_is_skipped_was_made_of_the_very_input(invoke, tmp_path):
+    arguments = ["-o", tmp_path / "out", "--skip-existing"]
+    for name, side in (("one/a.png", 20), ("two/a.png", 24), ("two/a.jpg", 24)):
+        write_picture(tmp_path / name, side)
+    assert invoke("encode", tmp_path / "one/a.png", *arguments).exit_code == 0
+    result = invoke("encode", tmp_path / "two/a.jpg", *arguments)
+    assert "1 done" in result.stderr
+    result = invoke("encode", tmp_path / "two/a.png", *arguments)
+    assert result.exit_code == 1
+    assert "was not made of these bytes" in result.stderr
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "one/a.png").rename(tmp_path / "moved/a.png")
+    assert "1 skipped" in invoke("encode", tmp_path / "moved/a.png", *arguments).stderr
+    write_picture(tmp_path / "moved/a.png", 21)
+    assert invoke("encode", tmp_path / "moved/a.png", *arguments).exit_code == 1
+    assert invoke("encode", tmp_path / "moved/a.png", *arguments, "-f").exit_code == 0
+    assert "1 skipped" in invoke("encode", tmp_path / "moved/a.png", *arguments).stderr
+    with (tmp_path / "out/a.png.cvb").open("ab") as file:
+        file.write(b"x")
+    assert invoke("encode", tmp_path / "moved/a.png", *arguments).exit_code == 1
+
+
+def test_what_is_left_out_is_counted_by_suffix(invoke, here):
+    for name in ("x.HEIC", "y.heic", "README", "deep/z.heic"):
+        Path("in", name).write_bytes(b"x")
+    Path("elsewhere").mkdir()
+    write_picture(here / "elsewhere/e.png")
+    Path("in/linked").symlink_to(here / "elsewhere")
+    result = invoke("encode", "-r", "in", "-o", "out")
+    assert result.exit_code == 0
+    assert "left out: 3 .heic, 1 .md, 1 linked folder, 1 without suffix" in result.stderr
+
+
+def test_a_batch_that_finds_nothing_fails_and_says_what_there_was(invoke, here):
+    Path("other").mkdir()
+    result = invoke("encode", "-r", "other", "-o", "out")
+    assert result.exit_code == 1
+    assert "no input found" in result.stderr
+    Path("other/a.heic").write_bytes(b"x")
+    result = invoke("encode", "-r", "other", "-o", "out")
+    assert result.exit_code == 1
+    assert "no input found; left out: 1 .heic" in result.stderr
 
 
 def test_notes_of_the_library_name_the_file(invoke, tmp_path):
@@ -298,7 +356,13 @@ def test_old_leftovers_of_killed_processes_are_removed(invoke, photo, tmp_path):
         os.utime(out / name, (0, time.time() - 2 * 24 * 3600))
     assert invoke("encode", photo, "-o", out).exit_code == 0
     left = {file.name for file in out.iterdir()}
-    assert left == {"photo.cvb", ".notes.tmp", "b.cvb.0123abcd.tmp", ".c.cvb.0123abcd.tmp"}
+    assert left == {
+        "photo.png.cvb",
+        LOG_NAME,
+        ".notes.tmp",
+        "b.cvb.0123abcd.tmp",
+        ".c.cvb.0123abcd.tmp",
+    }
 
 
 # ---- processes -----------------------------------------------------------------------------
@@ -349,7 +413,7 @@ def test_kill_leaves_no_partial_file_and_no_process(tmp_path, root):
     while any(Path(f"/proc/{pid}/cmdline").exists() for pid in children):
         assert time.monotonic() < deadline, "a process outlived its parent"
         time.sleep(0.05)
-    done = {file.name for file in out.iterdir()}
+    done = {file.name for file in out.iterdir()} - {LOG_NAME}
     complete = {name for name in done if name.endswith(".cvb")}
     assert 0 < len(complete) < 40
     for name in complete:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from imgcodec.cli.compare import compare
+from imgcodec.cli.main import cli
 from imgcodec.eval.anchors import get_codec
 from imgcodec.eval.compare import compare_codecs, compare_files, numbers, score_table
 from imgcodec.eval.comparison_sheet import CELL_PX, comparison_sheet, write_comparison_page
@@ -30,7 +30,7 @@ def comparison(small_run: Any) -> Any:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(compare, [str(argument) for argument in arguments])
+    return CliRunner().invoke(cli, ["compare", *map(str, arguments)])
 
 
 def test_files_are_near_the_wanted_size_and_complete(comparison: Any) -> None:
