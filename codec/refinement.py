@@ -50,6 +50,10 @@ MAX_EFFORT = max(STEPS_OF_EFFORT)
 STEP_SIZE = 0.08
 BITS_SHARE = 0.7
 """Share of the gradient of the bits in the descent: rounding by cost heeds them as well."""
+EYE_BITS_SHARE = 1.3
+"""The same where errors are judged by windows: with it all judges gain, even those not asked."""
+EYE_STEPS_PER_DECISION = 0.5
+"""Steps of descent in place of a step of decisions, which such errors do not allow."""
 ROUNDING = 0.6
 """Rounding of the descent, relative to that of an encoder that does not refine."""
 NUM_PROBES = 12
@@ -90,8 +94,8 @@ def refine(
     """
     descent_steps, decision_steps = STEPS_OF_EFFORT[effort]
     if not loaded.objective.is_squared_error:
-        # Decisions weigh places one by one, which errors that are judged by windows do not allow.
-        descent_steps, decision_steps = descent_steps + decision_steps, 0
+        descent_steps += round(EYE_STEPS_PER_DECISION * decision_steps)
+        decision_steps = 0
     num_steps = descent_steps + decision_steps
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # a file depends on its input alone
@@ -128,6 +132,7 @@ class _Task:
         # lambda weighs the mean over the three channels of the squared error in grey levels.
         self.lmbda = rate_weight(self.model, quality)
         self.objective = loaded.objective
+        self.bits_share = BITS_SHARE if self.objective.is_squared_error else EYE_BITS_SHARE
         self.weight = self.lmbda * 255.0**2 / self.x.shape[1]
         self.integers: tuple[Tensor, ...] = ()
 
@@ -164,7 +169,7 @@ class _Task:
                 self.integers = tuple(q.detach() for q in coded.integers)
             if step == num_steps:
                 break
-            (slope,) = torch.autograd.grad(BITS_SHARE * bits + error, y)
+            (slope,) = torch.autograd.grad(self.bits_share * bits + error, y)
             if curvature is None:
                 curvature = self._curvature_of_channels(y_hat, y.detach() - y_hat)
             size = STEP_SIZE * (1 - step / num_steps) ** 2

@@ -16,6 +16,7 @@ from imgcodec.eval.anchors.base import RgbArray, Setting, register
 from imgcodec.eval.quality import taught_columns
 
 FIDELITY = "fidelity"
+DEFAULT_FAMILY = "beta"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,16 +148,20 @@ class ImgcodecCodec:
 
 
 def register_all() -> None:
-    """Register codecs: each model family, further decoders of installed models, efforts."""
+    """Register codecs: model families, further decoders of installed models, tunes, efforts."""
     from imgcodec.codec.models.registry import FAMILIES
-    from imgcodec.codec.models.weights import list_models
+    from imgcodec.codec.models.weights import TUNES, list_models
     from imgcodec.codec.refinement import MAX_EFFORT
 
-    pairs = [(family, FIDELITY) for family in FAMILIES]
-    pairs += [(m.family, decoder) for m in list_models() for decoder in m.decoders[1:]]
-    for family, decoder in dict.fromkeys(pairs):
-        name = f"imgcodec-{family}" + ("" if decoder == FIDELITY else f"-{decoder}")
-        register(name, functools.partial(ImgcodecCodec.of_model, name, family, decoder))
+    named = {f"imgcodec-{family}": (family, FIDELITY) for family in FAMILIES}
+    named |= {
+        f"imgcodec-{DEFAULT_FAMILY}-{tune}": (model, FIDELITY) for tune, model in TUNES.items()
+    }
+    for info in list_models():
+        named |= {f"imgcodec-{info.family}-{name}": (info.id, name) for name in info.decoders[1:]}
+    for name, (model, decoder) in named.items():
+        register(name, functools.partial(ImgcodecCodec.of_model, name, model, decoder))
     for effort in range(2, MAX_EFFORT + 1):
-        name = f"imgcodec-beta-effort{effort}"
-        register(name, functools.partial(ImgcodecCodec.of_model, name, "beta", effort=effort))
+        name = f"imgcodec-{DEFAULT_FAMILY}-effort{effort}"
+        codec = functools.partial(ImgcodecCodec.of_model, name, DEFAULT_FAMILY, effort=effort)
+        register(name, codec)

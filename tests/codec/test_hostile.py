@@ -107,7 +107,7 @@ def _forge(header: Header, payload: bytes) -> bytes:
     from imgcodec.codec import container
 
     head = container._write_header(header)
-    chunk = b"D" + container._write_varint(len(payload)) + payload
+    chunk = b"D" + container.write_varint(len(payload)) + payload
     assert template.startswith(b"CVB")
     crc = zlib.crc32(chunk, zlib.crc32(head[:-4]))
     return head + chunk + crc.to_bytes(4, "big")

@@ -106,7 +106,7 @@ def png_chunks(metadata):
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_pictures_come_back_as_they_are(tiny_weights, mode, size, kind):
     data, alpha, colour = make_file(mode, size, METADATA[kind])
-    stream = imgcodec.encode(data, model=tiny_weights, tile_px=256)
+    stream = imgcodec.encode(data, model=tiny_weights, quality=100, tile_px=256)
     back = imgcodec.decode(stream, model=tiny_weights)
     assert (back.mode, back.size) == (MODES[mode][1], size[::-1])
     if alpha is not None:

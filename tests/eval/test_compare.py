@@ -117,7 +117,10 @@ def test_files_are_compared_as_they_are(small_run: Any, tmp_path: Path) -> None:
     result = run(*arguments, "--json", "--quiet")
     assert result.exit_code == 0, result.output
     record = json.loads(result.stdout)
-    assert record["taught"] == {"a.cvb": ["psnr"]} and record["target_bytes"] is None
+    assert (
+        record["taught"] == {"a.cvb": ["ms_ssim", "psnr", "ssimulacra2"]}
+        and record["target_bytes"] is None
+    )
     for entry, path in zip(record["codecs"], (own, jpeg), strict=True):
         assert entry["codec"] == path.name and entry["bytes"] == path.stat().st_size
         assert entry["scores"]["psnr"] == pytest.approx(entry["psnr"], abs=1e-3)

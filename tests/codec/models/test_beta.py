@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from imgcodec.codec.errors import UnknownModelError
-from imgcodec.codec.models.base import drive, normal_tables
+from imgcodec.codec.models.base import drive, drive_counting, normal_tables
 from imgcodec.codec.models.beta import BetaConfig, BetaModel
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.models.weights import find_model, find_model_of_stream, load_model
 from imgcodec.codec.nets.context import pass_masks
-from imgcodec.codec.nets.rounding import round_by_cost, rounding_thresholds, scale_thresholds
+from imgcodec.codec.nets.rounding import (
+    CodedRounding,
+    round_by_cost,
+    rounding_thresholds,
+    scale_thresholds,
+)
+from tests.codec.conftest import TINY_SIZES, smooth_pictures
 
 
 @pytest.mark.parametrize("num_passes", [2, 4])
@@ -80,7 +89,7 @@ def test_levels_are_dyadic_and_monotone(tiny):
         levels.append(float(weights @ positions))
     assert levels[0] == 0.0
     assert levels[-1] == tiny.model.cfg.num_anchors - 1
-    assert (np.diff(levels) > 0).all()
+    assert (np.diff(levels) >= 0).all()
 
 
 def test_klt_start_is_a_linear_codec():
@@ -139,3 +148,45 @@ def test_damaged_weights_are_refused(tiny_weights, tmp_path):
     damaged.write_bytes(b"not weights at all")
     with pytest.raises(UnknownModelError, match="cannot read"):
         find_model(damaged)
+
+
+def test_widths_change_pixels_in_training_as_in_coding(tiny):
+    """Both dataflows scale error and reconstruction alike, and rows do not see it."""
+    model = copy.deepcopy(tiny.model)
+    with torch.no_grad():
+        torch.nn.init.normal_(model.widths.bias, std=0.5)
+    x = torch.tensor(smooth_pictures(1)[0][:64, :128]).permute(2, 0, 1)[None].float() / 255.0
+    with torch.no_grad():
+        y = model.analysis(x, 60)
+        y_hat, bits = drive_counting(model.passes((4, 8), 60, y), tiny.tables)
+        plain, _ = drive_counting(tiny.model.passes((4, 8), 60, y), tiny.tables)
+        relaxed = copy.deepcopy(model).float().relax(y, 60, CodedRounding(model.thresholds))
+    assert not torch.allclose(y_hat, plain, atol=1e-3)
+    assert torch.allclose(relaxed.y_hat, y_hat, atol=1e-4)
+    assert float(relaxed.bits) == pytest.approx(bits, rel=0.1)
+
+
+def test_a_larger_model_starts_as_what_it_grew_from():
+    """Anchors and widths are added without effect on the rates that were there."""
+    torch.manual_seed(0)
+    sizes = {**TINY_SIZES["beta"], "learned_width": False, "num_anchors": 4}
+    sizes |= {"lambda_min": 0.002, "lambda_max": 0.128}
+    old = build_model("beta", sizes)
+    old.init_from_patches(torch.randn(2000, 768) * 0.1)
+    with torch.no_grad():
+        for parameter in old.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    grown = {"learned_width": True, "num_anchors": 6, "lambda_min": 0.0005, "lambda_max": 0.512}
+    new = build_model("beta", sizes | grown)
+    new.load_state_dict(new.upgrade(old.state_dict(), sizes))
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        levels = torch.tensor([0.5, 3.0])
+        assert torch.allclose(old.lambdas(levels), new.lambdas(levels + 1), rtol=1e-5)
+        before, after = old(x, levels), new(x, levels + 1)
+        torch.testing.assert_close(after.x_hat, before.x_hat, atol=1e-4, rtol=1e-4)
+        beyond = new(x, torch.tensor([0.0, 5.0]))
+    assert torch.isfinite(beyond.x_hat).all()
+    steps = new.log_gain[:, 0]
+    assert float(steps[5] - steps[4]) == pytest.approx(math.log(4) / 2, rel=1e-4)
+    assert float(steps[1] - steps[0]) == pytest.approx(math.log(4) / 2, rel=1e-4)
