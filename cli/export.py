@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,7 +21,8 @@ from imgcodec.cli.files import check_writable
     multiple=True,
     metavar="PATH",
     type=click.Path(exists=True),
-    help="Pictures or shards: measure the probability tables on them (repeatable).",
+    help="Pictures or shards, taken in turn: measure the probability tables and calibrate the "
+    "quality on them (repeatable).",
 )
 @click.option(
     "--max-pictures", type=int, default=400, show_default=True, help="Pictures to measure at most."
@@ -65,7 +68,9 @@ def command(
     report = export(
         Path(ema),
         Path(out),
-        pictures=islice(iter_pictures(paths), max_pictures) if paths else (),
+        pictures=islice(_in_turn([iter_pictures([path]) for path in paths]), max_pictures)
+        if paths
+        else (),
         provenance=provenance,
         licence=licence,
         name=model_id,
@@ -75,6 +80,17 @@ def command(
     for name, value in report.items():
         console.note(f"{name}: {value:.0f}")
     console.note(f"weights: {out}")
+
+
+def _in_turn(iterables: list[Iterable[Any]]) -> Iterator[Any]:
+    """Yield one element of each iterable after the other, as long as they last."""
+    sources = [iter(iterable) for iterable in iterables]
+    while sources:
+        for source in list(sources):
+            try:
+                yield next(source)
+            except StopIteration:
+                sources.remove(source)
 
 
 def _export_decoder(ema: Path, out: Path, model: Path, provenance: str, licence: str) -> None:

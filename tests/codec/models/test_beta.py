@@ -158,12 +158,11 @@ def test_widths_change_pixels_in_training_as_in_coding(tiny):
     x = torch.tensor(smooth_pictures(1)[0][:64, :128]).permute(2, 0, 1)[None].float() / 255.0
     with torch.no_grad():
         y = model.analysis(x, 60)
-        y_hat, bits = drive_counting(model.passes((4, 8), 60, y), tiny.tables)
+        y_hat, _ = drive_counting(model.passes((4, 8), 60, y), tiny.tables)
         plain, _ = drive_counting(tiny.model.passes((4, 8), 60, y), tiny.tables)
         relaxed = copy.deepcopy(model).float().relax(y, 60, CodedRounding(model.thresholds))
     assert not torch.allclose(y_hat, plain, atol=1e-3)
     assert torch.allclose(relaxed.y_hat, y_hat, atol=1e-4)
-    assert float(relaxed.bits) == pytest.approx(bits, rel=0.1)
 
 
 def test_a_larger_model_starts_as_what_it_grew_from():
