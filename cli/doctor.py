@@ -92,6 +92,7 @@ def _check_coding() -> Iterator[Check]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     yield Check("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
     yield Check("GPU", f"{device} (encoding and decoding run on the CPU)")
+    yield Check("precision", _precision())
     try:
         models = api.list_models()
     except Exception as error:
@@ -138,3 +139,16 @@ def _synthetic_picture() -> npt.NDArray[np.uint8]:
 
 def _message(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+def _precision() -> str:
+    """Return in which numbers `train` computes here, and why."""
+    import torch
+
+    from imgcodec.codec.training.precision import has_bfloat16
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    where = "GPU" if device.type == "cuda" else "processor"
+    if has_bfloat16(device):
+        return f"bfloat16 for training: the {where} multiplies in it"
+    return f"float32 for training: the {where} has no bfloat16"

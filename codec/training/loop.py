@@ -35,7 +35,8 @@ from imgcodec.codec.training.checkpoint import (
 from imgcodec.codec.training.graphics import draw_graphics
 from imgcodec.codec.training.losses import Criterion
 from imgcodec.codec.training.optim import build_optimisers
-from imgcodec.codec.training.recipe import AUTO, BFLOAT16, DECODER, Recipe
+from imgcodec.codec.training.precision import choose_precision
+from imgcodec.codec.training.recipe import DECODER, Recipe
 from imgcodec.codec.training.validation import SIDE_PX, save_grid, validate
 
 PATCH_VALUES = 46_000_000
@@ -99,7 +100,7 @@ def train(
     bank = CropBank(bank_pictures or [p for _, p in held_out], cfg.crop_px, device)
     if cfg.graphics_share:
         held_out += _held_out_graphics(held_out[0][1])
-    precision = _precision(cfg.precision, device)
+    precision = choose_precision(cfg.precision, device)
     is_half = precision is torch.bfloat16
     report(f"{len(bank.pictures)} pictures, {world} process(es) on {device} in {precision}")
 
@@ -359,14 +360,6 @@ def _held_out_graphics(picture: np.ndarray) -> list[tuple[str, np.ndarray]]:
     photograph = Image.fromarray(picture)
     drawings = [draw_graphics(rng, SIDE_PX, photograph) for _ in range(HELD_OUT)]
     return [("graphics", np.asarray(drawing)) for drawing in drawings]
-
-
-def _precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the type of a recipe's precision; on a CPU without bfloat16 it would be emulated."""
-    if name == AUTO:
-        has_bfloat16 = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
-        return torch.bfloat16 if has_bfloat16 else torch.float32
-    return torch.bfloat16 if name == BFLOAT16 else torch.float32
 
 
 def _say_nothing(_: str) -> None:

@@ -12,10 +12,10 @@ import yaml
 from imgcodec.codec.strict import RecipeError, build, check_keys
 from imgcodec.codec.training.adversarial import AdversarialRecipe
 from imgcodec.codec.training.losses import LossRecipe
+from imgcodec.codec.training.precision import AUTO, PRECISIONS
 
 DECODER = "decoder"
 PARTS = ("all", DECODER)
-AUTO, BFLOAT16, FLOAT32 = PRECISIONS = ("auto", "bfloat16", "float32")
 
 
 @dataclass(frozen=True)
