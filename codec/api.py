@@ -44,7 +44,7 @@ from imgcodec.codec.models.weights import (
 )
 from imgcodec.codec.picture.base import Picture, mode_of, to_pil
 from imgcodec.codec.picture.metadata import info_of_metadata
-from imgcodec.codec.picture.read import PictureSource, read_picture
+from imgcodec.codec.picture.read import PictureSource, read_picture, without_exif
 from imgcodec.codec.refinement import MAX_EFFORT, STEPS_OF_EFFORT, Progress
 from imgcodec.codec.targets import Found, Target, meet_target, psnr_db
 from imgcodec.codec.tiling import Tile, region_of, synthesise, tile_grid
@@ -111,6 +111,7 @@ def encode(
             "auto" (what is best for each tile, found by trying), or for each level but the finest
             the bits per sample by which it is coded finer (or, negative, coarser) than equal.
         metadata: what to store: "all", "none", or names separated by commas ("icc,exif,xmp").
+            Without EXIF the pixels are turned as its orientation says.
         strict: refuse pictures of more than 8 bits a sample, and HDR, instead of reducing them.
         frame: which frame of a file with several, from 0; None refuses such files.
         max_pixels: refuse larger pictures before they are decoded.
@@ -216,6 +217,8 @@ def _encoder(
         raise OptionError(f"effort must be an integer from 1 to {MAX_EFFORT}, not {effort!r}")
     kept = parse_metadata_names(metadata)
     picture = read_picture(image, frame=frame, strict=strict, max_pixels=max_pixels)
+    if "exif" not in kept:
+        picture = without_exif(picture)
     loaded = load_model(find_model(os.fspath(model)))
     if effort > 1 and not loaded.model.can_refine:
         raise OptionError(f"{loaded.model.family} has no latents to refine: its only effort is 1")

@@ -279,9 +279,21 @@ def _fitting(metadata: dict[str, bytes], is_gray: bool) -> dict[str, bytes]:
 
 def upright(picture: Picture) -> NDArray[np.uint8]:
     """Return the pixels of a picture as viewers show it: turned as its EXIF says, (H, W, 3)."""
-    image = Image.fromarray(picture.pixels)
-    image.info["exif"] = EXIF_PREFIX + picture.metadata.get("exif", b"")
+    return _turned(picture.pixels, picture.metadata.get("exif", b""))
+
+
+def without_exif(picture: Picture) -> Picture:
+    """Return a picture that looks the same without its EXIF: the pixels are turned instead."""
+    exif = picture.metadata.get("exif", b"")
+    alpha = None if picture.alpha is None else _turned(picture.alpha, exif)
+    metadata = {name: value for name, value in picture.metadata.items() if name != "exif"}
+    return Picture(_turned(picture.pixels, exif), alpha, picture.is_gray, metadata)
+
+
+def _turned(samples: NDArray[np.uint8], exif: bytes) -> NDArray[np.uint8]:
+    image = Image.fromarray(samples)
+    image.info["exif"] = EXIF_PREFIX + exif
     try:
         return np.array(ImageOps.exif_transpose(image))
     except Exception:  # Pillow's parsers raise whatever they like on damage
-        return picture.pixels
+        return samples

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin
 
+import imgcodec
 from imgcodec.codec.picture.base import Picture, to_pil
 from imgcodec.codec.picture.read import read_picture, upright
 from imgcodec.codec.picture.write import write_image
@@ -211,3 +212,15 @@ def test_damage_to_exif_never_costs_the_picture(data):
         back = read_picture(written(to_pil(picture), format))
         assert sorted(back.pixels.shape) == [3, 4, 5]
     assert sorted(upright(picture).shape) == [3, 4, 5]
+
+
+@pytest.mark.parametrize("metadata", ["none", "icc", "icc,xmp", "all", "exif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_looks_the_same_whatever_metadata_is_kept(tiny_weights, metadata, orientation):
+    samples = np.zeros((24, 40, 4), np.uint8)
+    samples[:8, :8, 0], samples[..., 3], samples[:12, :, 3] = 255, 200, 90
+    image = Image.fromarray(samples)
+    image.info["exif"] = exif_of({0x0112: orientation})
+    stream = imgcodec.encode(image, model=tiny_weights, metadata=metadata, exact="all")
+    shown = ImageOps.exif_transpose(imgcodec.decode(stream))
+    assert np.array_equal(np.asarray(shown), np.asarray(ImageOps.exif_transpose(image)))
