@@ -90,7 +90,8 @@ class Inspection:
         passes: bits of each pass, None unless verified.
         integers_sha256: SHA-256 of all integers as little-endian int32, tile by tile and pass by
             pass; None unless verified.
-        estimated_bytes: ideal code length of all integers in bytes, None unless verified.
+        estimated_bytes: ideal code length of all integers in bytes, and the bytes of exact
+            blocks; None unless verified.
         heatmap: bits of each latent position, square root scale, as a picture of the same size,
             None unless asked for; those of exact blocks are spread evenly over them.
         heatmap_max_bits: bits of the brightest position of the heatmap.
@@ -207,7 +208,7 @@ def _decode_everything(loaded: LoadedModel, stream: Stream, with_heatmap: bool) 
     result: dict[str, Any] = {
         "passes": [PassBits(name, *values) for name, values in passes.items()],
         "integers_sha256": digest.hexdigest(),
-        "estimated_bytes": sum(bits for _, bits in passes.values()) / 8,
+        "estimated_bytes": sum(bits for _, bits in passes.values()) / 8 + len(stream.exact or b""),
     }
     if with_heatmap:
         peak = float(grid.max())

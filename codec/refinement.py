@@ -18,6 +18,7 @@ What was tried instead and was worse here: stochastic Gumbel annealing (Yang et 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -52,6 +53,8 @@ BITS_SHARE = 0.7
 """Share of the gradient of the bits in the descent: rounding by cost heeds them as well."""
 EYE_BITS_SHARE = 1.3
 """The same where errors are judged by windows: with it all judges gain, even those not asked."""
+EYE_REACH = 8.0
+"""Latents move at most by so many rounding errors of their channel, times the step size."""
 EYE_STEPS_PER_DECISION = 0.5
 """Steps of descent in place of a step of decisions, which such errors do not allow."""
 ROUNDING = 0.6
@@ -164,6 +167,8 @@ class _Task:
             bits, error = coded.bits.sum(), self.error(self.show(coded.y_hat))
             y_hat = coded.y_hat.detach()
             cost = float((bits + error).detach())
+            if not math.isfinite(cost):
+                break
             if cost < least:
                 least = cost
                 self.integers = tuple(q.detach() for q in coded.integers)
@@ -171,9 +176,15 @@ class _Task:
                 break
             (slope,) = torch.autograd.grad(self.bits_share * bits + error, y)
             if curvature is None:
-                curvature = self._curvature_of_channels(y_hat, y.detach() - y_hat)
+                rounded_off = y.detach() - y_hat
+                reach = rounded_off.square().mean(dim=(0, 2, 3), keepdim=True).sqrt()
+                curvature = self._curvature_of_channels(y_hat, rounded_off)
+            push = slope / curvature
+            if not self.objective.is_squared_error:
+                # Such errors are not quadratic: where they are flat their curvature says nothing.
+                push = push.clamp(-EYE_REACH * reach, EYE_REACH * reach)
             size = STEP_SIZE * (1 - step / num_steps) ** 2
-            y = y.detach() - size * (slope / curvature + (y.detach() - y_hat))
+            y = y.detach() - size * (push + (y.detach() - y_hat))
             progress(step + 1)
 
     def _curvature_of_channels(self, y_hat: Tensor, error: Tensor) -> Tensor:
@@ -189,7 +200,7 @@ class _Task:
             slopes += torch.autograd.grad(self.error(self.show(latents)), latents)
         change = signs * (slopes[1] - slopes[0])
         curvature = change.mean(dim=(0, 2, 3), keepdim=True) / size
-        return curvature.clamp_min(0.3 * float(curvature.median().clamp_min(1e-9)))
+        return curvature.clamp_min(0.3 * float(curvature.abs().median().clamp_min(1e-9)))
 
     # ---- decisions ---------------------------------------------------------------------
 

@@ -103,9 +103,7 @@ class ImgcodecCodec:
         payload = sum(len(part) for segment in stream.segments for part in segment)
         payload += len(stream.exact or b"")
         estimate = imgcodec.inspect(data, verify=True, model=self._weights_file).estimated_bytes
-        if estimate is None:
-            return float(payload), float("nan")
-        return float(payload), float(estimate) + len(stream.exact or b"")
+        return float(payload), float("nan") if estimate is None else float(estimate)
 
     @property
     def _weights_file(self) -> str | None:
