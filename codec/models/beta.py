@@ -44,7 +44,7 @@ from imgcodec.codec.models.base import (
     normal_tables,
 )
 from imgcodec.codec.nets import rate
-from imgcodec.codec.nets.blocks import anchor_weights, pointwise
+from imgcodec.codec.nets.blocks import Block, anchor_weights, pointwise
 from imgcodec.codec.nets.context import MeanNet, RowFeatures, RowNet, pass_masks, tile_cell
 from imgcodec.codec.nets.exact import BIAS_BITS, compand, on_grid, snap_
 from imgcodec.codec.nets.klt import klt_of_patches
@@ -89,6 +89,7 @@ class BetaConfig:
     decoder_blocks: tuple[int, int] = (4, 3)
     hyper_width: int = 128
     context_width: int = 128
+    context_blocks: int = 1
     exact_width: int = 96
     num_passes: int = 4
     num_anchors: int = 8
@@ -122,7 +123,9 @@ class BetaModel(CodecModel):
         self.h_a = HyperAnalysis(m, cfg.hyper_width, cfg.hyper_channels)
         self.h_s = HyperSynthesis(cfg.hyper_channels, cfg.hyper_width, cfg.context_width)
         passes = range(cfg.num_passes)
-        self.means = nn.ModuleList(MeanNet(m, cfg.context_width, first=i == 0) for i in passes)
+        self.means = nn.ModuleList(
+            MeanNet(m, cfg.context_width, first=i == 0, blocks=cfg.context_blocks) for i in passes
+        )
         self.widths = pointwise(cfg.context_width, m, zero=True) if cfg.learned_width else None
         self.log_gain = nn.Parameter(torch.zeros(anchors, m))
         self.z_log_gain = nn.Parameter(torch.full((anchors, cfg.hyper_channels), 1.6))
@@ -157,10 +160,15 @@ class BetaModel(CodecModel):
         self.y_log_scale.copy_(torch.log(scale.clamp_min(rate.SCALE_MIN) / rate.SCALE_MIN))
 
     def upgrade(self, tensors: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Add widths without effect and anchors between or beyond those of `tensors`.
+        """Add widths and blocks without effect, and anchors between or beyond those of `tensors`.
 
         Beyond the ends the gains follow the uniform quantiser of lambda; all else stays.
         """
+        upgraded = dict(tensors)
+        for name, module in self.named_modules():
+            if isinstance(module, Block) and f"{name}.depthwise.weight" not in tensors:
+                module.init_as_identity_()
+                upgraded |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
         old = BetaConfig(**sizes)
         axis = rate.RateAxis(old.num_anchors, old.lambda_min, old.lambda_max)
         log_lambdas = self.lambdas(torch.arange(self.cfg.num_anchors, dtype=torch.float64)).log()
@@ -170,7 +178,6 @@ class BetaModel(CodecModel):
         inside = level.clamp(0, old.num_anchors - 1)
         weights = anchor_weights(inside, old.num_anchors)
         beyond = ((level - inside) * span / 2).float()[:, None]
-        upgraded = dict(tensors)
         for name, parameter in self.named_parameters():
             if name.startswith("widths.") and name not in tensors:
                 upgraded[name] = torch.zeros_like(parameter)

@@ -50,6 +50,14 @@ class Block(nn.Module):
         return x + self.gate_out(a * torch.sigmoid(b))
 
 
+    @torch.no_grad()
+    def init_as_identity_(self) -> None:
+        """Let the block change nothing until training says what: a grown model starts as good."""
+        for layer in (self.spatial_out, self.gate_out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
 class Down(nn.Module):
     """Halve the resolution: pixel-unshuffle by 2 and a pointwise layer."""
 

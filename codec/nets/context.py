@@ -50,12 +50,13 @@ def tile_cell(cell: Tensor, shape: torch.Size) -> Tensor:
 class MeanNet(nn.Module):
     """Means of one pass from the hyper features and the y_hat decoded so far (float)."""
 
-    def __init__(self, latent_channels: int, width: int, *, first: bool) -> None:
+    def __init__(self, latent_channels: int, width: int, *, first: bool, blocks: int = 1) -> None:
         super().__init__()
         self.features = pointwise(width, width)
         self.decoded = None if first else pointwise(latent_channels, width)
         self.phase = nn.Parameter(torch.zeros(width, 2, 2))
         self.block = Block(width)
+        self.more_blocks = nn.Sequential(*(Block(width) for _ in range(blocks - 1)))
         self.out = pointwise(width, latent_channels, zero=True)
 
     def forward(self, features: Tensor, decoded: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ class MeanNet(nn.Module):
         x = self.features(features) + tile_cell(self.phase, features.shape)
         if self.decoded is not None:
             x = x + self.decoded(decoded)
-        return self.out(self.block(F.leaky_relu(x, 0.1)))
+        return self.out(self.more_blocks(self.block(F.leaky_relu(x, 0.1))))
 
 
 class RowNet(nn.Module):

@@ -166,7 +166,7 @@ def test_widths_change_pixels_in_training_as_in_coding(tiny):
 
 
 def test_a_larger_model_starts_as_what_it_grew_from():
-    """Anchors and widths are added without effect on the rates that were there."""
+    """Anchors, widths and blocks are added without effect on the rates that were there."""
     torch.manual_seed(0)
     sizes = {**TINY_SIZES["beta"], "learned_width": False, "num_anchors": 4}
     sizes |= {"lambda_min": 0.002, "lambda_max": 0.128}
@@ -176,6 +176,8 @@ def test_a_larger_model_starts_as_what_it_grew_from():
         for parameter in old.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
     grown = {"learned_width": True, "num_anchors": 6, "lambda_min": 0.0005, "lambda_max": 0.512}
+    grown |= {name: [count + 1 for count in sizes[name]] for name in sizes if "_blocks" in name}
+    grown |= {"context_blocks": 2}
     new = build_model("beta", sizes | grown)
     new.load_state_dict(new.upgrade(old.state_dict(), sizes))
     x = torch.rand(2, 3, 64, 64)
