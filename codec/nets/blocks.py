@@ -49,7 +49,6 @@ class Block(nn.Module):
         a, b = self.gate_in(x).chunk(2, dim=1)
         return x + self.gate_out(a * torch.sigmoid(b))
 
-
     @torch.no_grad()
     def init_as_identity_(self) -> None:
         """Let the block change nothing until training says what: a grown model starts as good."""
