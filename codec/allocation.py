@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from imgcodec.codec.errors import OptionError
-from imgcodec.codec.models.base import ALLOCATION_UNIT, CodecModel, drive_counting
+from imgcodec.codec.models.base import ALLOCATION_UNIT, CodecModel
+from imgcodec.codec.models.coders import Count
 from imgcodec.codec.models.weights import LoadedModel
 
 LevelBits = str | Sequence[float] | None
@@ -41,7 +42,7 @@ def parse_level_bits(value: LevelBits) -> str | tuple[float, ...]:
 
 
 def allocation_of(model: CodecModel, level_bits: LevelBits) -> tuple[int, ...] | None:
-    """Return the integers that `CodecModel.passes` takes, None where each tile has to find them.
+    """Return the integers that `CodecModel.code` takes, None where each tile has to find them.
 
     Raises:
         OptionError: the model has no levels, or another number of them.
@@ -81,7 +82,7 @@ def find_allocation(
         y: (1, M, h, w) latents of the tile.
         pixels: (H, W, 3) what of the tile lies inside the picture.
         quality: 1 to 100.
-        rounding: as in `CodecModel.passes`.
+        rounding: as in `thresholds_of`.
     """
     best = (0,) * loaded.model.allocation_size
     costs: dict[tuple[int, ...], float] = {}
@@ -121,14 +122,14 @@ def tile_cost(
     """
     model = loaded.model
     shape = (y.shape[2], y.shape[3])
-    passes = model.passes(shape, quality, y, rounding=rounding, allocation=allocation)
-    y_hat, bits = drive_counting(passes, loaded.tables)
+    coder = Count(loaded.tables, rounding=rounding)
+    y_hat = model.code(shape, quality, coder, y, allocation=allocation)
     x_hat = model.synthesis(y_hat, quality)[0, :, : pixels.shape[0]]
     shown = x_hat[:, :, : pixels.shape[1]].mul(255.0).round().clamp(0, 255)
     error = shown - torch.from_numpy(pixels.copy()).permute(2, 0, 1)
     # lambda weighs the mean over the three channels of the squared error in grey levels.
     squared = float(error.double().square().sum()) / error.shape[0]
-    return bits + rate_weight(model, quality) * squared
+    return coder.bits + rate_weight(model, quality) * squared
 
 
 def rate_weight(model: CodecModel, quality: int) -> float:

@@ -220,7 +220,7 @@ def _encoder(
     if "exif" not in kept:
         picture = without_exif(picture)
     loaded = load_model(find_model(os.fspath(model)))
-    if effort > 1 and not loaded.model.can_refine:
+    if effort > 1 and not loaded.model.can_price_errors:
         raise OptionError(f"{loaded.model.family} has no latents to refine: its only effort is 1")
     if loaded.model.is_gray_only and np.ptp(picture.pixels, axis=2).any():
         logger.warning("%s keeps no colours: the picture becomes grey", loaded.model.family)

@@ -50,10 +50,10 @@ def draw_codebook(model: CodecModel, stage: int) -> CodebookDrawing:
     before = torch.zeros(model.latent_channels)
     for earlier in range(stage - 1):
         most_used = int(model.quantisers[earlier].usage.argmax())
-        before = before + model.vectors[earlier][most_used].float()
+        before = before + model.quantisers[earlier].table()[most_used].float()
     usage = model.quantisers[stage - 1].usage
     order = torch.argsort(usage, descending=True, stable=True)
-    vectors = before + model.vectors[stage - 1][order].float()
+    vectors = before + model.quantisers[stage - 1].table()[order].float()
     quality = model.quality_ladder[stage - 1]
     side = model.stride_px
     patches = []

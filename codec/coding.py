@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,13 +18,86 @@ from imgcodec.codec.container import Stream
 from imgcodec.codec.entropy.coder import PassDecoder, PassEncoder, PrefixDecoder
 from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.errors import CorruptStreamError
-from imgcodec.codec.models.base import Pass, drive
+from imgcodec.codec.models.coders import Block, IntegerCoder
+from imgcodec.codec.models.coders import Observer as BlockObserver
 from imgcodec.codec.models.weights import LoadedModel
 from imgcodec.codec.refinement import Progress, refine
 from imgcodec.codec.tiling import Tile, analyse_tile, tile_grid
 
 Source = bytes | bytearray | memoryview | str | os.PathLike | BinaryIO
-Observer = Callable[[Tile, Pass, NDArray[np.int32]], None]
+Observer = Callable[[Tile, Block, NDArray[np.int64], NDArray[np.int32]], None]
+"""Called with the tile, a block of it, the table rows of its integers, and them."""
+
+
+class Write(IntegerCoder):
+    """The encoder's integers, sent.
+
+    Attributes:
+        encoders: of each segment.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        num_segments: int,
+        *,
+        rounding: float = 1.0,
+        integers: Mapping[str, NDArray[np.int32]] | None = None,
+    ) -> None:
+        super().__init__(tables, rounding=rounding, integers=integers)
+        self.encoders = [PassEncoder(tables) for _ in range(num_segments)]
+
+    def exchange(
+        self, block: Block, indexes: NDArray[np.int64], q: NDArray[np.int32] | None
+    ) -> NDArray[np.int32] | None:
+        """Send and return the encoder's integers."""
+        assert q is not None
+        self.encoders[block.segment].encode(q, indexes)
+        return q
+
+
+class Read(IntegerCoder):
+    """Integers of a stream, as far as it goes.
+
+    Args:
+        tables: of the model.
+        decoders: of the segments that are there, the last perhaps in part.
+        max_passes: those beyond are not read; blocks of one name are one pass.
+        observe: as in `IntegerCoder`.
+
+    Attributes:
+        num_blocks: how many were read.
+        is_whole: nothing was asked for that was not there.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        decoders: Sequence[PassDecoder | PrefixDecoder],
+        max_passes: int | None = None,
+        observe: BlockObserver | None = None,
+    ) -> None:
+        super().__init__(tables, observe=observe)
+        self._decoders, self._max_passes = decoders, max_passes
+        self._names: set[str] = set()
+        self.num_blocks, self.is_whole = 0, True
+
+    def exchange(
+        self, block: Block, indexes: NDArray[np.int64], q: NDArray[np.int32] | None
+    ) -> NDArray[np.int32] | None:
+        """Read and return the integers of a block, None where the stream has no more."""
+        is_new = block.name not in self._names
+        answer = None
+        if block.segment < len(self._decoders) and not (
+            is_new and len(self._names) == self._max_passes
+        ):
+            self._names.add(block.name)
+            answer = self._decoders[block.segment].decode(indexes)
+        if answer is None:
+            self.is_whole = False
+        else:
+            self.num_blocks += 1
+        return answer
 
 
 def read_bytes(source: Source) -> bytes:
@@ -47,7 +121,7 @@ def decode_latents(
 
     Passes beyond `max_passes` (those of one name count as one), passes of segments from `levels`
     on, and passes that a truncated stream does not settle are filled. `observe` is called with
-    every decoded pass. With a `region`, in multiples of the stride, y_hat is that of the region,
+    every decoded block. With a `region`, in multiples of the stride, y_hat is that of the region,
     and only tiles that overlap it are decoded.
 
     Raises:
@@ -123,8 +197,8 @@ def encode_tile(
         pixels: the picture (H, W, 3).
         tile: which part of it.
         quality: 1 to 100.
-        rounding: as in `CodecModel.passes`.
-        allocation: the same; None for the best one of the tile.
+        rounding: as in `thresholds_of`.
+        allocation: as in `CodecModel.code`; None for the best one of the tile.
         effort: 1 to 9; see `codec.refinement`.
         progress: called with the share of the tile's work that is done, where it takes effort.
     """
@@ -138,16 +212,10 @@ def encode_tile(
         refined = refine(
             loaded, pixels, tile, y, quality, effort, rounding=rounding, progress=progress
         )
-    encoders = [PassEncoder(loaded.tables) for _ in range(model.num_segments(quality))]
-
-    def respond(request: Pass) -> NDArray[np.int32]:
-        q = refined.get(request.name, request.q)
-        encoders[request.segment].encode(q, request.indexes)
-        return q
-
+    coder = Write(loaded.tables, model.num_segments(quality), rounding=rounding, integers=refined)
     shape = (y.shape[2], y.shape[3])
-    drive(model.passes(shape, quality, y, rounding=rounding, allocation=allocation), respond)
-    return [encoder.to_bytes() for encoder in encoders]
+    model.code(shape, quality, coder, y, allocation=allocation)
+    return [encoder.to_bytes() for encoder in coder.encoders]
 
 
 def _decode_tile(
@@ -159,33 +227,16 @@ def _decode_tile(
     observe: Observer | None,
 ) -> tuple[Tensor, int]:
     """Return y_hat (1, M, h, w) of one tile, and how many passes were decoded for it."""
-    names: list[str] = []
-    num_passes, is_whole = 0, True
-
-    def decode(request: Pass) -> NDArray[np.int32] | None:
-        if request.segment >= len(decoders):
-            return None
-        if request.name not in names:
-            if len(names) == max_passes:
-                return None
-            names.append(request.name)
-        return decoders[request.segment].decode(request.indexes)
-
-    def respond(request: Pass) -> NDArray[np.int32] | None:
-        nonlocal num_passes, is_whole
-        q = decode(request)
-        if q is None:
-            is_whole = False
-            return None
-        num_passes += 1
-        if observe is not None:
-            observe(tile, request, q)
-        return q
-
     stride = loaded.model.stride_px
     shape = (tile.height // stride, tile.width // stride)
-    y_hat = drive(loaded.model.passes(shape, quality), respond)
-    if is_whole:
+    coder = Read(
+        loaded.tables,
+        decoders,
+        max_passes,
+        None if observe is None else partial(observe, tile),
+    )
+    y_hat = loaded.model.code(shape, quality, coder)
+    if coder.is_whole:
         for decoder in decoders:
             decoder.finish()
-    return y_hat, num_passes
+    return y_hat, coder.num_blocks

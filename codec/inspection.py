@@ -23,7 +23,7 @@ from imgcodec.codec.container import (
 )
 from imgcodec.codec.errors import UnknownModelError
 from imgcodec.codec.exact import ExactBlocks, decode_exact
-from imgcodec.codec.models.base import Pass
+from imgcodec.codec.models.coders import Block
 from imgcodec.codec.models.weights import LoadedModel, find_model_of_stream, load_model
 from imgcodec.codec.tiling import Tile
 
@@ -189,16 +189,15 @@ def _decode_everything(loaded: LoadedModel, stream: Stream, with_heatmap: bool) 
     passes: dict[str, tuple[int, float]] = {}
     grid = np.zeros((-(-header.height // stride), -(-header.width // stride)))
 
-    def observe(tile: Tile, request: Pass, q: NDArray[np.int32]) -> None:
+    def observe(tile: Tile, block: Block, indexes: NDArray[np.int64], q: NDArray[np.int32]) -> None:
         digest.update(q.astype("<i4").tobytes())
-        bits = loaded.tables.code_lengths(q, request.indexes)
-        symbols, total = passes.get(request.name, (0, 0.0))
-        passes[request.name] = (symbols + q.size, total + float(bits.sum()))
+        bits = loaded.tables.code_lengths(q, indexes)
+        symbols, total = passes.get(block.name, (0, 0.0))
+        passes[block.name] = (symbols + q.size, total + float(bits.sum()))
         if with_heatmap:
             height, width = tile.height // stride, tile.width // stride
-            flat = np.bincount(request.positions.ravel(), bits.ravel(), height * width)
             top, left = tile.top // stride, tile.left // stride
-            grid[top : top + height, left : left + width] += flat.reshape(height, width)
+            grid[top : top + height, left : left + width] += block.map(bits, (height, width))
 
     exact = _exact_blocks(stream)
     if exact is None or not exact.is_everything:

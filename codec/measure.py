@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from imgcodec.codec.exact import BLOCK_PX, block_grid
-from imgcodec.codec.models.base import Pass, drive
+from imgcodec.codec.models.coders import Block, Count
 from imgcodec.codec.models.weights import LoadedModel
 from imgcodec.codec.tiling import Tile, analyse_tile
 
@@ -26,21 +26,18 @@ def measure_tile(
     """
     model, stride = loaded.model, loaded.model.stride_px
     y = analyse_tile(model, pixels, tile, quality)
-    grid = np.zeros(tile.height * tile.width // stride**2)
+    shape = (tile.height // stride, tile.width // stride)
+    bits = np.zeros(shape)
 
-    def count(request: Pass) -> NDArray[np.int32]:
-        bits = loaded.tables.code_lengths(request.q, request.indexes)
-        grid[:] += np.bincount(request.positions.ravel(), bits.ravel(), grid.size)
-        return request.q
+    def observe(block: Block, indexes: NDArray[np.int64], q: NDArray[np.int32]) -> None:
+        bits[:] += block.map(loaded.tables.code_lengths(q, indexes), shape)
 
-    y_hat = drive(model.passes((y.shape[2], y.shape[3]), quality, y), count)
+    y_hat = model.code(shape, quality, Count(loaded.tables, observe=observe), y)
     x_hat = model.synthesis(y_hat, quality)[0].permute(1, 2, 0).mul(255.0).round().clamp(0, 255)
     shown = pixels[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
     error = x_hat.numpy()[: shown.shape[0], : shown.shape[1]] - shown
     lmbda = float(model.lambdas(torch.tensor([model.level_of(quality)])))
     squares = lmbda * np.square(error, dtype=np.float64).mean(axis=2)
-    rows, columns = tile.height // stride, tile.width // stride
-    bits = grid.reshape(rows, columns)
     finer = max(1, stride // BLOCK_PX)
     bits = np.repeat(np.repeat(bits / finer**2, finer, axis=0), finer, axis=1)
     return _sums(bits, max(1, BLOCK_PX // stride), tile) + _sums(squares, BLOCK_PX, tile)

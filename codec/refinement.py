@@ -29,10 +29,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from imgcodec.codec.allocation import rate_weight
-from imgcodec.codec.models.base import CodecModel, drive_counting
+from imgcodec.codec.models.base import CodecModel
+from imgcodec.codec.models.coders import Count, Given, Relax
 from imgcodec.codec.models.weights import LoadedModel
+from imgcodec.codec.nets.exact import FLOAT
 from imgcodec.codec.nets.rate import rows_to_indexes
-from imgcodec.codec.nets.rounding import GivenIntegers, SmoothRounding, scale_thresholds
 from imgcodec.codec.tiling import Tile, analyse_tile, region_of
 
 STEPS_OF_EFFORT = {
@@ -86,13 +87,13 @@ def refine(
     """Return integers of each pass of a tile, none where those of plain coding are no worse.
 
     Args:
-        loaded: model that `can_refine`, and tables.
+        loaded: model and tables.
         pixels: the picture (H, W, 3).
         tile: which part of it.
         y: (1, M, h, w) latents of the tile.
         quality: 1 to 100.
         effort: 2 to 9, a key of `STEPS_OF_EFFORT`.
-        rounding: as in `CodecModel.passes`.
+        rounding: as in `thresholds_of`.
         progress: called with the share of the steps that are done.
     """
     descent_steps, decision_steps = STEPS_OF_EFFORT[effort]
@@ -106,16 +107,16 @@ def refine(
         task.descend(descent_steps, rounding, lambda k: progress(k / num_steps))
         if decision_steps:
             task.decide(decision_steps, lambda k: progress((descent_steps + k) / num_steps))
-        integers = loaded.model.integers_by_pass(task.integers)
     plain = _cost(loaded, task, y, rounding=rounding)
-    return integers if _cost(loaded, task, None, integers) < plain else {}
+    return task.sent if _cost(loaded, task, y, task.sent) < plain else {}
 
 
 class _Task:
     """A tile in its surroundings, with the best integers found so far.
 
     Attributes:
-        integers: of each part.
+        integers: (1, C, h, w) by part.
+        sent: the same by block, as an encoder takes them.
     """
 
     def __init__(
@@ -137,7 +138,8 @@ class _Task:
         self.objective = loaded.objective
         self.bits_share = BITS_SHARE if self.objective.is_squared_error else EYE_BITS_SHARE
         self.weight = self.lmbda * 255.0**2 / self.x.shape[1]
-        self.integers: tuple[Tensor, ...] = ()
+        self.integers: dict[str, Tensor] = {}
+        self.sent: dict[str, NDArray[np.int32]] = {}
 
     def show(self, y_hat: Tensor) -> Tensor:
         """Return the picture (1, 3, H, W) of the region with these latents in the tile."""
@@ -158,20 +160,19 @@ class _Task:
 
     def descend(self, num_steps: int, rounding: float, progress: Callable[[int], None]) -> None:
         """Find latents; keep the best integers on the way."""
-        thresholds = scale_thresholds(self.model.thresholds, ROUNDING * rounding)
-        rounder = SmoothRounding(thresholds)
         y, curvature, least = self.y, None, float("inf")
         for step in range(num_steps + 1):
             y = y.detach().requires_grad_()
-            coded = self.twin.relax(y, self.quality, rounder)
-            bits, error = coded.bits.sum(), self.error(self.show(coded.y_hat))
-            y_hat = coded.y_hat.detach()
+            coder = Relax(self.tables, ROUNDING * rounding)
+            y_hat = self._walk(coder, y)
+            bits, error = coder.total_bits.sum(), self.error(self.show(y_hat))
+            y_hat = y_hat.detach()
             cost = float((bits + error).detach())
             if not math.isfinite(cost):
                 break
             if cost < least:
                 least = cost
-                self.integers = tuple(q.detach() for q in coded.integers)
+                self.integers, self.sent = coder.integers, coder.sent
             if step == num_steps:
                 break
             (slope,) = torch.autograd.grad(self.bits_share * bits + error, y)
@@ -186,6 +187,11 @@ class _Task:
             size = STEP_SIZE * (1 - step / num_steps) ** 2
             y = y.detach() - size * (push + (y.detach() - y_hat))
             progress(step + 1)
+
+    def _walk(self, coder: Relax, y: Tensor) -> Tensor:
+        """Return y_hat of the tile, differentiable as the coder makes it."""
+        shape = (y.shape[2], y.shape[3])
+        return self.twin.code(shape, self.quality, coder, y, arithmetic=FLOAT)
 
     def _curvature_of_channels(self, y_hat: Tensor, error: Tensor) -> Tensor:
         """Return d2(error)/dy2 of each channel, (1, M, 1, 1), by a random direction.
@@ -207,10 +213,11 @@ class _Task:
     def decide(self, num_steps: int, progress: Callable[[int], None]) -> None:
         """Change single integers of the finest part as long as that pays."""
         curvature = self._curvature_of_integers()
-        demanded = torch.zeros_like(self.integers[-1])
-        costs, slope, lengths = self._survey(self.integers[-1])
+        finest = self._finest
+        demanded = torch.zeros_like(self.integers[finest])
+        costs, slope, lengths = self._survey(self.integers[finest])
         for step in range(num_steps):
-            q = self.integers[-1]
+            q = self.integers[finest]
             change, gain = torch.zeros_like(q), torch.zeros_like(q)
             for side in (-1, 1):
                 costs_of_side = lengths[side] - lengths[0] + side * slope + 0.5 * curvature
@@ -226,14 +233,18 @@ class _Task:
                 found = self._survey(q + change * kept)
                 if kept.any() and found[0].sum() < costs.sum():
                     costs, slope, lengths = found
-                    self.integers = (*self.integers[:-1], q + change * kept)
+                    self.integers[finest] = q + change * kept
             progress(step + 1)
+        self.sent = self._relax(self.integers[finest])[1].sent
 
-    def _relax(self, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the picture of integers of the finest part, the bits of all, and their rows."""
-        given = GivenIntegers((*self.integers[:-1], q))
-        coded = self.twin.relax(self.y, self.quality, given)
-        return self.show(coded.y_hat), coded.bits.sum(), given.rows[len(self.integers) - 1]
+    @property
+    def _finest(self) -> str:
+        return list(self.integers)[-1]
+
+    def _relax(self, q: Tensor) -> tuple[Tensor, Given]:
+        """Return the picture of integers of the finest part, and who counted its bits."""
+        coder = Given(self.tables, self.integers | {self._finest: q})
+        return self.show(self._walk(coder, self.y)), coder
 
     def _survey(self, q: Tensor, costs_only: bool = False) -> tuple[Tensor, Tensor, dict]:
         """Return what integers cost, and what others would.
@@ -245,9 +256,10 @@ class _Task:
         """
         q = q.detach().requires_grad_(not costs_only)
         with torch.set_grad_enabled(not costs_only):
-            x_hat, bits, rows = self._relax(q)
-            slope = q if costs_only else torch.autograd.grad(self.error(x_hat) + bits, q)[0]
-        indexes = rows_to_indexes(rows[..., : q.shape[2], : q.shape[3]]).numpy()
+            x_hat, coder = self._relax(q)
+            cost = self.error(x_hat) + coder.total_bits.sum()
+            slope = q if costs_only else torch.autograd.grad(cost, q)[0]
+        indexes = rows_to_indexes(coder.rows[self._finest]).numpy()
         integers = q.detach().numpy().astype(np.int64)
         lengths = {
             side: torch.from_numpy(self.tables.code_lengths(integers + side, indexes)).float()
@@ -274,7 +286,7 @@ class _Task:
         Integers act through the means of later passes as well, differently in each phase of the
         masks: means are taken over the positions of a channel and phase.
         """
-        q = self.integers[-1]
+        q = self.integers[self._finest]
         total = torch.zeros_like(q)
         for _ in range(NUM_PROBES):
             signs = _random_signs(q)
@@ -297,16 +309,16 @@ class _Task:
 def _cost(
     loaded: LoadedModel,
     task: _Task,
-    y: Tensor | None,
+    y: Tensor,
     integers: dict[str, NDArray[np.int32]] | None = None,
     rounding: float = 1.0,
 ) -> float:
-    """Return bits + error of a tile as it is coded, of latents or of integers."""
+    """Return bits + error of a tile as it is coded, of rounded latents or of given integers."""
     shape = (task.y.shape[2], task.y.shape[3])
-    passes = task.model.passes(shape, task.quality, y, rounding=rounding)
-    y_hat, bits = drive_counting(passes, loaded.tables, integers)
+    coder = Count(loaded.tables, rounding=rounding, integers=integers)
+    y_hat = task.model.code(shape, task.quality, coder, y)
     shown = task.show(y_hat).mul(255.0).round().clamp(0, 255) / 255.0
-    return bits + float(task.error(shown))
+    return coder.bits + float(task.error(shown))
 
 
 def _random_signs(like: Tensor) -> Tensor:

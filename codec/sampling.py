@@ -1,6 +1,6 @@
 """New pictures from a model: drawn from its tables, or moved through its latents.
 
-Nothing here knows a family. Drawing drives the same passes as the decoder, with integers from a
+Nothing here knows a family. Drawing walks as the decoder does, with integers from a
 generator of random numbers in place of a stream; what is moved through the latents is rounded and
 synthesised as if it had been sent.
 """
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.errors import CodecError
-from imgcodec.codec.models.base import Pass, drive
+from imgcodec.codec.models.coders import Block, Count, IntegerCoder
 from imgcodec.codec.models.weights import LoadedModel
 from imgcodec.codec.tiling import Tile, analyse_tile, synthesise, tile_grid
 
@@ -55,6 +55,20 @@ def draw_symbols(
     return q
 
 
+class Draw(IntegerCoder):
+    """Integers from a generator of random numbers in place of a stream; see `draw_symbols`."""
+
+    def __init__(self, tables: Tables, rng: np.random.Generator, *, uniform: bool = False) -> None:
+        super().__init__(tables)
+        self._rng, self._uniform = rng, uniform
+
+    def exchange(
+        self, block: Block, indexes: NDArray[np.int64], q: NDArray[np.int32] | None
+    ) -> NDArray[np.int32] | None:
+        """Return random integers."""
+        return draw_symbols(self.tables, indexes, self._rng, uniform=self._uniform)
+
+
 @torch.inference_mode()
 def draw_picture(
     loaded: LoadedModel,
@@ -74,12 +88,10 @@ def draw_picture(
         uniform: see `draw_symbols`.
     """
 
-    def respond(request: Pass) -> NDArray[np.int32]:
-        return draw_symbols(loaded.tables, request.indexes, rng, uniform=uniform)
-
     stride = loaded.model.stride_px
     shape = (-(-size[0] // stride), -(-size[1] // stride))
-    return _synthesise(loaded, drive(loaded.model.passes(shape, quality), respond), quality, size)
+    coder = Draw(loaded.tables, rng, uniform=uniform)
+    return _synthesise(loaded, loaded.model.code(shape, quality, coder), quality, size)
 
 
 @torch.inference_mode()
@@ -93,8 +105,9 @@ def latents_of(loaded: LoadedModel, pixels: Pixels, quality: int) -> Tensor:
 @torch.inference_mode()
 def picture_of(loaded: LoadedModel, y: Tensor, quality: int, size: tuple[int, int]) -> Pixels:
     """Return the picture (H, W, 3) that a decoder makes of latents (1, M, h, w)."""
-    passes = loaded.model.passes((y.shape[2], y.shape[3]), quality, y)
-    return _synthesise(loaded, drive(passes, lambda request: request.q), quality, size)
+    coder = Count(loaded.tables)
+    y_hat = loaded.model.code((y.shape[2], y.shape[3]), quality, coder, y)
+    return _synthesise(loaded, y_hat, quality, size)
 
 
 def blend(first: Tensor, second: Tensor, share: float, *, spherical: bool = False) -> Tensor:

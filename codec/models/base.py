@@ -1,62 +1,38 @@
-"""The interface of every model family: a picture becomes an ordered list of integer passes.
+"""The interface of every model family: a walk over latents, with a coder that knows the integers.
 
-Encoder and decoder drive the same generator, `CodecModel.passes`; the only difference is who
-knows the integers. The encoder reads them from each yielded `Pass`, the decoder from the stream:
+    encoder: y = model.analysis(x)        decoder: y_hat = model.code(shape, quality, coder)
+             model.code(shape, quality, coder, y)  x_hat = model.synthesis(y_hat)
 
-    passes = model.passes(shape, quality, y)         passes = model.passes(shape, quality)
-    request = next(passes)                           request = next(passes)
-    coder.encode(request.q, request.indexes)         q = coder.decode(request.indexes)
-    request = passes.send(request.q)                 request = passes.send(q)
-
-`drive` is that loop.
+`CodecModel.walk` is written once a family; training, effort, encoder and decoder differ in the
+`Coder` that they hand to it, and in the arithmetic of its exact networks.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.errors import OptionError
+from imgcodec.codec.models.coders import Coder
 from imgcodec.codec.nets import rate
-from imgcodec.codec.nets.rounding import Rounding
-
-PassGenerator = Generator["Pass", np.ndarray, Tensor]
+from imgcodec.codec.nets.exact import EXACT, Arithmetic
 
 ALLOCATION_UNIT = 0.25
 """Levels of the rate axis by which an integer of an allocation shifts the rate."""
 
 
+@lru_cache(maxsize=4)
 def normal_tables(max_half_width: int = 511) -> Tables:
     """Return a table of a zero-mean normal for every row of `nets.rate`."""
     scales = rate.SCALE_MIN * np.exp(np.arange(rate.NUM_ROWS) / rate.ROWS_PER_NEPER)
     return Tables.gaussian(scales, max_half_width=max_half_width)
-
-
-@dataclass(frozen=True)
-class Pass:
-    """Integers to code together.
-
-    Attributes:
-        name: short name for listings, such as "z" or "y2".
-        segment: number of the container segment that carries this pass.
-        indexes: int array, table row of every symbol; depends on earlier passes' integers only.
-        q: int array of the same shape when encoding, None when decoding.
-        positions: int array of the same shape, flat position of each symbol on the tile's
-            latent grid, for maps of where the bits went.
-    """
-
-    name: str
-    segment: int
-    indexes: np.ndarray
-    q: np.ndarray | None
-    positions: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -74,57 +50,6 @@ class TrainOutput:
     bits: Tensor
     auxiliary: Tensor
     stats: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Coded:
-    """Latents as a decoder would see them, differentiable as the rounding makes them.
-
-    Attributes:
-        y_hat: (B, M, h, w) decoded latents.
-        integers: of each part of the latents, coarse to fine, (B, C, h', w').
-        bits_of_parts: (B,) of each part.
-    """
-
-    y_hat: Tensor
-    integers: tuple[Tensor, ...]
-    bits_of_parts: tuple[Tensor, ...]
-
-    @property
-    def bits(self) -> Tensor:
-        """Bits (B,) of all parts."""
-        return torch.stack(self.bits_of_parts).sum(dim=0)
-
-
-def drive(passes: PassGenerator, respond: Callable[[Pass], np.ndarray | None]) -> Tensor:
-    """Run a pass generator, answering every pass with `respond(pass)`, and return y_hat."""
-    try:
-        request = next(passes)
-        while True:
-            request = passes.send(respond(request))
-    except StopIteration as stop:
-        return stop.value
-
-
-def drive_counting(
-    passes: PassGenerator, tables: Tables, integers: Mapping[str, np.ndarray] | None = None
-) -> tuple[Tensor, float]:
-    """Run the passes of an encoder; return y_hat and the code length of all integers in bits.
-
-    Args:
-        passes: of `CodecModel.passes`.
-        tables: the tables that the indexes name.
-        integers: what to code instead of the integers of the passes, by their names.
-    """
-    bits = 0.0
-
-    def respond(request: Pass) -> np.ndarray:
-        nonlocal bits
-        q = request.q if integers is None else integers[request.name]
-        bits += float(tables.code_lengths(q, request.indexes).sum())
-        return q
-
-    return drive(passes, respond), bits
 
 
 class CodecModel(nn.Module, ABC):
@@ -146,9 +71,8 @@ class CodecModel(nn.Module, ABC):
     """From qualities to rates, in families whose rate is continuous."""
     can_price_errors = False
     """Whether `lambdas` tells what errors are worth in bits: exact blocks are weighed by it."""
-    can_refine = False
     is_gray_only = False
-    """Whether `relax` and `integers_by_pass` are there."""
+    """Whether colours are lost."""
     decoder_prefixes: tuple[str, ...]
     """Beginnings of the names that synthesis alone uses: what a second decoder replaces."""
 
@@ -208,8 +132,8 @@ class CodecModel(nn.Module, ABC):
         """Return the number of container segments that the passes of a quality fill."""
 
     @abstractmethod
-    def prepare(self, code_lengths: np.ndarray, half_widths: np.ndarray) -> CodecModel:
-        """Freeze for coding under tables of the given code lengths (R, S) in bits."""
+    def prepare(self) -> CodecModel:
+        """Freeze for coding: eval mode, exact parameters on their grids; return the model."""
 
     @abstractmethod
     def exact_parameters(self) -> set[str]:
@@ -220,51 +144,54 @@ class CodecModel(nn.Module, ABC):
         """Map a picture (1, 3, H, W) in [0, 1], sides multiples of the stride, to y."""
 
     @abstractmethod
-    def passes(
+    def operating_point(self, quality: int) -> Any:
+        """Return what `walk` needs to know of the rate of a quality."""
+
+    @abstractmethod
+    def walk(
+        self,
+        y: Tensor | None,
+        shape: tuple[int, int],
+        point: Any,
+        coder: Coder,
+        arithmetic: Arithmetic,
+    ) -> Tensor:
+        """Hand the integers of latents to a coder, block by block, and return y_hat.
+
+        The rows of a block depend on integers of earlier blocks alone. Once the coder has no more
+        the rest is filled with its means (a preview).
+
+        Args:
+            y: (B, M, h, w), None when decoding.
+            shape: (h, w).
+            point: as `operating_point` gives it, or for training that of each crop.
+            coder: who answers for the integers.
+            arithmetic: of the exact networks; `EXACT` after `prepare` and for B = 1 only.
+        """
+
+    def code(
         self,
         shape: tuple[int, int],
         quality: int,
+        coder: Coder,
         y: Tensor | None = None,
         *,
-        rounding: float = 1.0,
         allocation: Sequence[int] = (),
-    ) -> PassGenerator:
-        """Generate the passes of a tile of latent shape (height, width); return y_hat.
-
-        Sending None instead of integers ends the loop early: the rest is filled with its
-        prior mean (a preview).
+        arithmetic: Arithmetic = EXACT,
+    ) -> Tensor:
+        """Walk through one tile at a quality and return y_hat (1, M, h, w).
 
         Args:
-            shape: of the latents.
+            shape: (h, w) of the latents.
             quality: 1 to 100.
-            y: (1, M, height, width) when encoding, None when decoding.
-            rounding: how strongly the encoder's rounding favours small files, 1 for what the
-                model was trained with, 0 for the nearest integers. Families that do not weigh
-                bits when they round ignore it, and so does the decoder.
+            coder: who answers for the integers.
+            y: (1, M, h, w) when encoding, None when decoding.
             allocation: for the encoder, `allocation_size` integers by which the levels, coarsest
                 first, are coded at a higher rate than that of the quality, in units of
-                `ALLOCATION_UNIT`; () for zeros. The decoder reads them from the first pass.
+                `ALLOCATION_UNIT`; () for zeros. The decoder reads them.
+            arithmetic: `FLOAT` for a differentiable copy of the model in single precision.
         """
-
-    def relax(self, y: Tensor, quality: int, rounding: Rounding) -> Coded:
-        """Code the latents of one tile differentiably, as `passes` does but for its last bits.
-
-        For families that `can_refine`, with the model in single precision; see `codec.refinement`.
-
-        Args:
-            y: (1, M, h, w) latents.
-            quality: 1 to 100.
-            rounding: what makes integers of them.
-        """
-        raise NotImplementedError
-
-    def integers_by_pass(self, integers: Sequence[Tensor]) -> dict[str, np.ndarray]:
-        """Return, by the name of its pass, the array of integers of each pass.
-
-        Args:
-            integers: those of `Coded`.
-        """
-        raise NotImplementedError
+        return self.walk(y, shape, self.operating_point(quality), coder, arithmetic)
 
     @abstractmethod
     def synthesis(self, y_hat: Tensor, quality: int) -> Tensor:

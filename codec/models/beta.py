@@ -25,37 +25,24 @@ vectors, Cui et al. arXiv 2003.02012; integer networks, Balle et al. ICLR 2019.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgcodec.codec.entropy.tables import Tables
-from imgcodec.codec.models.base import (
-    CodecModel,
-    Coded,
-    Pass,
-    PassGenerator,
-    TrainOutput,
-    normal_tables,
-)
+from imgcodec.codec.models.base import CodecModel, TrainOutput, normal_tables
+from imgcodec.codec.models.coders import Block, Coder, Train
+from imgcodec.codec.models.masked import MaskedLatent
 from imgcodec.codec.nets import rate
-from imgcodec.codec.nets.blocks import Block, anchor_weights, pointwise
-from imgcodec.codec.nets.context import MeanNet, RowFeatures, RowNet, pass_masks, tile_cell
-from imgcodec.codec.nets.exact import BIAS_BITS, compand, on_grid, snap_
+from imgcodec.codec.nets.blocks import Block as ResidualBlock
+from imgcodec.codec.nets.blocks import anchor_weights, pointwise
+from imgcodec.codec.nets.context import MeanNet, RowFeatures, RowNet, pass_masks
+from imgcodec.codec.nets.exact import BIAS_BITS, FLOAT, Arithmetic, on_grid, snap_
 from imgcodec.codec.nets.klt import klt_of_patches
-from imgcodec.codec.nets.rounding import (
-    CodedRounding,
-    Rounding,
-    round_by_cost,
-    rounding_thresholds,
-    scale_thresholds,
-    to_integers,
-)
 from imgcodec.codec.nets.transforms import (
     Analysis,
     HyperAnalysis,
@@ -73,8 +60,6 @@ ANCHORED = ("log_gain", "y_log_scale", "z_log_scale", ".affine.log_scale", ".shi
 """Ends of the names of parameters with one row for each anchor."""
 WIDTH_LIMIT = 1.5
 """The step width of a latent lies within a factor exp(+-1.5) of that of its channel."""
-ROUNDING_STRENGTH = 0.6
-"""How far the encoder's rounding heeds the bits of the larger integer (0: plain rounding)."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +89,6 @@ class BetaModel(CodecModel):
     family = "beta"
     stride_px = STRIDE
     can_price_errors = True
-    can_refine = True
     float32_parameters = frozenset({"y_deviation", "log_gain", "z_log_gain"})
     decoder_prefixes = ("g_s.", "klt_synthesis.")
 
@@ -135,9 +119,6 @@ class BetaModel(CodecModel):
         self.y_log_scale = nn.Parameter(torch.zeros(anchors, m))
         self.z_log_scale = nn.Parameter(torch.full((anchors, cfg.hyper_channels), 2.7))
         self.register_buffer("masks", pass_masks(cfg.num_passes, m), persistent=False)
-        tables = normal_tables()
-        thresholds = rounding_thresholds(tables.bits(), tables.half_widths, ROUNDING_STRENGTH)
-        self.register_buffer("thresholds", torch.from_numpy(thresholds), persistent=False)
         blocks = cfg.encoder_blocks
         self.analysis_halo_px = _up(8 * blocks[0] + 16 * blocks[1], STRIDE)
         blocks = cfg.decoder_blocks
@@ -166,7 +147,7 @@ class BetaModel(CodecModel):
         """
         upgraded = dict(tensors)
         for name, module in self.named_modules():
-            if isinstance(module, Block) and f"{name}.depthwise.weight" not in tensors:
+            if isinstance(module, ResidualBlock) and f"{name}.depthwise.weight" not in tensors:
                 module.init_as_identity_()
                 upgraded |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
         old = BetaConfig(**sizes)
@@ -205,59 +186,70 @@ class BetaModel(CodecModel):
             level: (B,) position on the rate axis.
         """
         weights = anchor_weights(level, self.cfg.num_anchors)
-        coded = self._code(self._analyse(x, weights), weights, CodedRounding(self.thresholds))
+        y = self._analyse(x, weights)
+        coder = Train(self.default_tables())
+        y_hat = self.walk(y, y.shape[2:], weights, coder, FLOAT)
         return TrainOutput(
-            x_hat=self._synthesise(coded.y_hat, weights),
-            bits=coded.bits,
-            auxiliary=coded.bits.new_zeros(()),
-            stats={"bpp_z": coded.bits_of_parts[0].mean() / (x.shape[2] * x.shape[3])},
+            x_hat=self._synthesise(y_hat, weights),
+            bits=coder.total_bits,
+            auxiliary=x.new_zeros(()),
+            stats={"bpp_z": coder.bits["z"].mean() / (x.shape[2] * x.shape[3])},
         )
 
-    def relax(self, y: Tensor, quality: int, rounding: Rounding) -> Coded:
-        """Code latents (1, M, h, w) differentiably; see `CodecModel.relax`."""
-        return self._code(y, self._weights(quality).float()[None], rounding)
+    # ---- the walk ----------------------------------------------------------------------
 
-    def _code(self, y: Tensor, weights: Tensor, rounding: Rounding) -> Coded:
-        size = y.shape[2:]
-        y = _pad(y, HYPER_STRIDE)
-        gain = (weights @ self.log_gain).exp()[:, :, None, None]
-        z_gain = (weights @ self.z_log_gain).exp()[:, :, None, None]
-        z = self.h_a(self._normalise(y)).float() * z_gain
-        z_hat = rounding(z, None, 0)
-        z_rows = self._scale_rows(self.z_log_scale, weights).expand_as(z)
-        bits_z = rounding.bits(z_hat, z, z_rows).sum(dim=(1, 2, 3))
-        features = self.h_s(z_hat / z_gain)
-        gain = self._local_gain(gain, features)
-        row_features = self.exact["features"](z_hat, weights)
-        base = self._scale_rows(self.y_log_scale, weights)
-        y_hat = torch.zeros_like(y)
-        seen = torch.zeros_like(y)
-        rows = torch.zeros_like(y)
-        residual = torch.zeros_like(y)
-        integers = torch.zeros_like(y)
-        for index in range(self.cfg.num_passes):
-            mask = tile_cell(self.masks[index], y.shape)
-            means = self._means(index, features, y_hat)
-            offsets = self.exact["rows"][index](row_features, seen).float()
-            rows = torch.where(mask, base + offsets * rate.ROWS_PER_NEPER, rows)
-            error = (y - means) * gain
-            q = _zero_outside(rounding(error, rows, 1), size, y.shape[2:])
-            residual = torch.where(mask, error, residual)
-            integers = torch.where(mask, q, integers)
-            y_hat = torch.where(mask, means + q / gain, y_hat)
-            seen = torch.where(mask, compand(rounding.seen(q)), seen)
-        bits_y = _inside(rounding.bits(integers, residual, rows), size).sum(dim=(1, 2, 3))
-        return Coded(
-            y_hat=_inside(y_hat, size),
-            integers=(z_hat, _inside(integers, size)),
-            bits_of_parts=(bits_z, bits_y),
+    def walk(
+        self,
+        y: Tensor | None,
+        shape: tuple[int, int],
+        point: Tensor,
+        coder: Coder,
+        arithmetic: Arithmetic,
+    ) -> Tensor:
+        """Code z, then y in masked passes, and return y_hat; see `CodecModel.walk`.
+
+        The operating point is that of anchor weights (B, A).
+        """
+        height, width = shape
+        cells = (_up(height, HYPER_STRIDE), _up(width, HYPER_STRIDE))
+        z_shape = (cells[0] // HYPER_STRIDE, cells[1] // HYPER_STRIDE)
+        own, exact = point.to(self.log_gain.dtype), point.to(arithmetic.dtype)
+        z_gain = (own @ self.z_log_gain).exp()[:, :, None, None]
+        error = None
+        if y is not None:
+            y = F.pad(y, (0, cells[1] - width, 0, cells[0] - height), mode="replicate")
+            error = self.h_a(self._normalise(y)).float() * z_gain
+        z_rows = (exact @ self.z_log_scale)[:, :, None, None]
+        z_rows = (z_rows * rate.ROWS_PER_NEPER).expand(-1, -1, *z_shape)
+        everywhere = torch.ones(z_rows.shape[1:], dtype=torch.bool, device=z_rows.device)
+        z = coder.code(Block("z", "z", everywhere, is_plain=True), error, z_rows)
+        is_over = z is None
+        if z is None:
+            z = z_rows.new_zeros(z_rows.shape, dtype=own.dtype)
+        features = self.h_s(z / z_gain)
+        y_hat, _ = self._latent().walk(
+            y,
+            features,
+            self.exact["features"](z, exact, arithmetic),
+            self._local_gain((own @ self.log_gain).exp()[:, :, None, None], features),
+            exact,
+            coder,
+            arithmetic,
+            is_over=is_over,
+            size=shape,
         )
+        return y_hat[:, :, :height, :width]
 
-    def integers_by_pass(self, integers: Sequence[Tensor]) -> dict[str, np.ndarray]:
-        """Return what each pass codes of integers z and y; see `CodecModel.integers_by_pass`."""
-        z, q = (part[0] for part in integers)
-        by_pass = {f"y{k + 1}": q[tile_cell(mask, q.shape)] for k, mask in enumerate(self.masks)}
-        return {name: to_integers(part) for name, part in {"z": z, **by_pass}.items()}
+    def _latent(self) -> MaskedLatent:
+        return MaskedLatent(
+            name="y",
+            segment=0,
+            masks=self.masks,
+            means=self.means,
+            rows=self.exact["rows"],
+            log_scale=self.y_log_scale,
+            unit=self.y_deviation,
+        )
 
     # ---- coding ------------------------------------------------------------------------
 
@@ -270,17 +262,10 @@ class BetaModel(CodecModel):
         """Return 1: z and y share a stream."""
         return 1
 
-    def prepare(self, code_lengths: np.ndarray, half_widths: np.ndarray) -> BetaModel:
-        """Freeze for coding: eval mode, exact parameters on their grids, in float64.
-
-        Args:
-            code_lengths: (R, S) bits of each symbol of the tables, for the encoder's rounding.
-            half_widths: (R,) of the tables.
-        """
+    def prepare(self) -> BetaModel:
+        """Freeze for coding: eval mode, exact parameters on their grids, in float64."""
         self.eval().requires_grad_(False)
         snap_parameters_(self)
-        thresholds = rounding_thresholds(code_lengths, half_widths, ROUNDING_STRENGTH)
-        self.thresholds.copy_(torch.from_numpy(thresholds))
         return self
 
     def exact_parameters(self) -> set[str]:
@@ -290,75 +275,15 @@ class BetaModel(CodecModel):
 
     def analysis(self, x: Tensor, quality: int) -> Tensor:
         """Map a picture (1, 3, H, W) in [0, 1], sides multiples of 16, to y (1, M, H/16, W/16)."""
-        return self._analyse(x, self._weights(quality).float()[None])
+        return self._analyse(x, self.operating_point(quality).float())
 
     def synthesis(self, y_hat: Tensor, quality: int) -> Tensor:
         """Map y_hat (1, M, h, w) to a picture (1, 3, 16 h, 16 w), not clamped."""
-        return self._synthesise(y_hat, self._weights(quality).float()[None])
+        return self._synthesise(y_hat, self.operating_point(quality).float())
 
-    def passes(
-        self,
-        shape: tuple[int, int],
-        quality: int,
-        y: Tensor | None = None,
-        *,
-        rounding: float = 1.0,
-        allocation: Sequence[int] = (),
-    ) -> PassGenerator:
-        """Generate z and the masked passes of y for one tile; see `CodecModel.passes`."""
-        height, width = shape
-        padded = (_up(height, HYPER_STRIDE), _up(width, HYPER_STRIDE))
-        weights = self._weights(quality)
-        float_weights = weights.float()[None]
-        device = self.log_gain.device
-        z_gain = (float_weights @ self.z_log_gain.float()).exp()[:, :, None, None]
-        z_shape = (self.cfg.hyper_channels, padded[0] // HYPER_STRIDE, padded[1] // HYPER_STRIDE)
-        thresholds = scale_thresholds(self.thresholds, rounding)
-        z = None
-        if y is not None:
-            y = _pad(y, HYPER_STRIDE)
-            z = to_integers(torch.round(self.h_a(self._normalise(y)) * z_gain))[0]
-        z_rows = self._exact_rows(self.z_log_scale, weights).expand(z_shape)
-        where = _positions(z_shape, HYPER_STRIDE, shape)
-        received = yield Pass("z", 0, to_integers(rate.rows_to_indexes(z_rows)), z, where)
-        y_hat = torch.zeros(1, self.cfg.latent_channels, *padded, device=device)
-        if received is None:
-            return _inside(y_hat, shape)
-        z_int = torch.from_numpy(received).to(device)
-        features = self.h_s(z_int.float()[None] / z_gain)
-        row_features = self.exact["features"].exact(z_int.double().clamp(-64, 64), weights)
-        base = self._exact_rows(self.y_log_scale, weights)
-        gain = self._local_gain((float_weights @ self.log_gain).exp()[:, :, None, None], features)
-        seen = torch.zeros(y_hat.shape[1:], dtype=torch.float64, device=device)
-        inside = torch.zeros(padded, dtype=torch.bool, device=device)
-        inside[:height, :width] = True
-        grid = _positions(y_hat.shape[1:], 1, shape)
-        filling = False
-        for index in range(self.cfg.num_passes):
-            mask = tile_cell(self.masks[index], y_hat.shape)
-            means = self._means(index, features, y_hat)
-            if filling:
-                y_hat = torch.where(mask, means, y_hat)
-                continue
-            coded = mask & inside
-            offsets = self.exact["rows"][index].exact(row_features, seen)
-            rows = offsets.mul_(rate.ROWS_PER_NEPER).add_(base)
-            q = None
-            indexes = rate.rows_to_indexes(rows[coded])
-            if y is not None:
-                error = ((y - means) * gain)[0][coded]
-                q = to_integers(round_by_cost(error, indexes, thresholds))
-            where = grid[coded.cpu().numpy()]
-            received = yield Pass(f"y{index + 1}", 0, to_integers(indexes), q, where)
-            if received is None:
-                filling = True
-                y_hat = torch.where(mask, means, y_hat)
-                continue
-            integers = torch.from_numpy(received).to(device)
-            q_hat = torch.zeros_like(y_hat[0]).masked_scatter_(coded, integers.float())
-            y_hat = torch.where(mask, means + q_hat / gain, y_hat)
-            seen.masked_scatter_(coded, compand(integers.double()))
-        return _inside(y_hat, shape)
+    def operating_point(self, quality: int) -> Tensor:
+        """Return the float64 (1, A) weights of the rate anchors, multiples of 1/64."""
+        return self.axis.weights(self.axis.position(quality))[None].to(self.log_gain.device)
 
     # ---- shared ------------------------------------------------------------------------
 
@@ -384,20 +309,6 @@ class BetaModel(CodecModel):
         log_width = self.widths(features).float().clamp(-WIDTH_LIMIT, WIDTH_LIMIT)
         return gain * torch.exp(-log_width)
 
-    def _means(self, index: int, features: Tensor, y_hat: Tensor) -> Tensor:
-        means = self.means[index](features, self._normalise(y_hat)).float()
-        return means * self.y_deviation[:, None, None]
-
-    def _scale_rows(self, log_scale: Tensor, weights: Tensor) -> Tensor:
-        return (weights @ log_scale)[:, :, None, None] * rate.ROWS_PER_NEPER
-
-    def _exact_rows(self, log_scale: Tensor, weights: Tensor) -> Tensor:
-        return (weights @ log_scale)[:, None, None] * rate.ROWS_PER_NEPER
-
-    def _weights(self, quality: int) -> Tensor:
-        """Return the float64 (A,) weights of the rate anchors, multiples of 1/64."""
-        return self.axis.weights(self.axis.position(quality)).to(self.log_gain.device)
-
 
 def snap_parameters_(model: BetaModel) -> None:
     """Move everything that the table rows depend on to float64 and onto its grid, in place."""
@@ -411,31 +322,6 @@ def snap_parameters_(model: BetaModel) -> None:
         elif isinstance(layer, RowFeatures):
             layer.level.data = on_grid(layer.level.data, BIAS_BITS)
     snap_(model.exact)
-
-
-def _pad(y: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column of (B, M, h, w) up to multiples."""
-    height, width = y.shape[2:]
-    below, right = _up(height, multiple) - height, _up(width, multiple) - width
-    return F.pad(y, (0, right, 0, below), mode="replicate") if below or right else y
-
-
-def _inside(y: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut what `_pad` added off again."""
-    return y[..., : size[0], : size[1]]
-
-
-def _zero_outside(q: Tensor, size: tuple[int, int], padded: tuple[int, int]) -> Tensor:
-    """Return integers that are zero where `_pad` added something."""
-    return F.pad(_inside(q, size), (0, padded[1] - size[1], 0, padded[0] - size[0]))
-
-
-def _positions(shape: torch.Size | tuple[int, ...], cell: int, grid: tuple[int, int]) -> np.ndarray:
-    """Return the flat latent position of each element of a (C, h, w) array."""
-    rows = np.minimum(np.arange(shape[1]) * cell, grid[0] - 1)
-    columns = np.minimum(np.arange(shape[2]) * cell, grid[1] - 1)
-    flat = rows[:, None] * grid[1] + columns[None, :]
-    return np.broadcast_to(flat, tuple(shape))
 
 
 def _up(value: int, multiple: int) -> int:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from imgcodec.codec.models.base import CodecModel, Pass, drive
+from imgcodec.codec.models.base import CodecModel
+from imgcodec.codec.models.coders import Block, Count, IntegerCoder
 
 SIDE_PX = 512
+
+
+class _Zeros(IntegerCoder):
+    def exchange(
+        self, block: Block, indexes: NDArray[np.int64], q: NDArray[np.int32] | None
+    ) -> NDArray[np.int32] | None:
+        return np.zeros(indexes.shape, np.int32)
 
 
 @torch.no_grad()
@@ -22,14 +31,11 @@ def kmac_per_pixel(model: CodecModel) -> tuple[float, float]:
     x = torch.rand(1, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(0))
     quality = 50
 
-    def zeros(request: Pass) -> np.ndarray:
-        return np.zeros(request.indexes.shape, np.int32)
-
+    tables = model.default_tables()
     with FlopCounterMode(display=False) as encoding:
         y = model.analysis(x, quality)
-        drive(model.passes((grid, grid), quality, y), lambda request: request.q)
+        model.code((grid, grid), quality, Count(tables), y)
     with FlopCounterMode(display=False) as decoding:
-        y_hat = drive(model.passes((grid, grid), quality), zeros)
-        model.synthesis(y_hat, quality)
+        model.synthesis(model.code((grid, grid), quality, _Zeros(tables)), quality)
     scale = 2 * 1000 * SIDE_PX**2
     return encoding.get_total_flops() / scale, decoding.get_total_flops() / scale

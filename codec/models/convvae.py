@@ -33,25 +33,18 @@ of a VAE with a step from its posterior, Yang et al. arXiv 2002.08158. The defau
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imgcodec.codec.entropy.tables import MAX_MAGNITUDE, Tables
-from imgcodec.codec.models.base import (
-    CodecModel,
-    Pass,
-    PassGenerator,
-    TrainOutput,
-    normal_tables,
-)
+from imgcodec.codec.entropy.tables import Tables
+from imgcodec.codec.models.base import CodecModel, TrainOutput, normal_tables
+from imgcodec.codec.models.coders import Block, Coder
 from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.blocks import pointwise
-from imgcodec.codec.nets.exact import on_grid
+from imgcodec.codec.nets.exact import Arithmetic, on_grid
 
 BLOCK_PX = 32
 DIGIT_PX = 28
@@ -199,8 +192,8 @@ class ConvVaeModel(CodecModel):
         """Return 1."""
         return 1
 
-    def prepare(self, code_lengths: np.ndarray, half_widths: np.ndarray) -> ConvVaeModel:
-        """Freeze for coding: eval mode, rows on a grid of 2^-8; the tables are not looked at."""
+    def prepare(self) -> ConvVaeModel:
+        """Freeze for coding: eval mode, rows on a grid of 2^-8."""
         self.eval().requires_grad_(False)
         limit = float(rate.NUM_ROWS)
         self.scale_row = on_grid(self.scale_row.clamp(-limit, limit), ROW_BITS)
@@ -222,32 +215,38 @@ class ConvVaeModel(CodecModel):
         blocks = torch.sigmoid(self._decode(_to_blocks(y_hat, 1)))
         return _from_blocks(blocks, grid).expand(-1, 3, -1, -1)
 
-    def passes(
+    def walk(
         self,
+        y: Tensor | None,
         shape: tuple[int, int],
-        quality: int,
-        y: Tensor | None = None,
-        *,
-        rounding: float = 1.0,
-        allocation: Sequence[int] = (),
-    ) -> PassGenerator:
-        """Generate the only pass, z; see `CodecModel.passes`."""
-        finer = quality - POSTERIOR_QUALITY
+        point: int,
+        coder: Coder,
+        arithmetic: Arithmetic,
+    ) -> Tensor:
+        """Code z, the only block; see `CodecModel.walk`.
+
+        Args:
+            y: (B, M, h, w) posterior means, None when decoding.
+            shape: (h, w).
+            point: the quality.
+            coder: who answers for the integers.
+            arithmetic: without effect, there are no networks.
+        """
+        finer = point - POSTERIOR_QUALITY
         gain = (self.log_gain.float() + finer / QUALITIES_PER_NEPER).exp()[:, None, None]
         # Sums of dyadic numbers in float64: exact, as long as a quality is a dyadic part of a row.
         rows = self.scale_row.double() + finer * (rate.ROWS_PER_NEPER / QUALITIES_PER_NEPER)
-        indexes = torch.floor(rows + 0.5).clamp(0, rate.NUM_ROWS - 1).int()
-        indexes = indexes[:, None, None].expand(-1, *shape)
-        q = None
-        if y is not None:
-            limit = float(MAX_MAGNITUDE - 1)
-            q = torch.round(y[0] * gain).clamp(-limit, limit).int().cpu().numpy()
-        positions = np.arange(shape[0] * shape[1]).reshape(1, *shape)
-        positions = np.broadcast_to(positions, tuple(indexes.shape))
-        received = yield Pass("z", 0, indexes.cpu().numpy(), q, positions)
-        if received is None:
+        rows = rows[None, :, None, None].expand(-1, -1, *shape)
+        error = None if y is None else y * gain
+        everywhere = torch.ones(rows.shape[1:], dtype=torch.bool, device=rows.device)
+        q = coder.code(Block("z", "z", everywhere, is_plain=True), error, rows)
+        if q is None:
             return torch.zeros(1, self.latent_channels, *shape, device=gain.device)
-        return (torch.from_numpy(received).to(gain.device).float() / gain)[None]
+        return q / gain
+
+    def operating_point(self, quality: int) -> int:
+        """Return the quality."""
+        return quality
 
     # ---- shared ------------------------------------------------------------------------
 

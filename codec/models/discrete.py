@@ -17,7 +17,7 @@ groups. Families differ in their quantisers only. Residual stages: Zeghidour et 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -25,10 +25,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgcodec.codec.entropy.tables import TOTAL, Tables
-from imgcodec.codec.errors import CorruptStreamError, OptionError
-from imgcodec.codec.models.base import CodecModel, Pass, PassGenerator, TrainOutput
+from imgcodec.codec.errors import OptionError
+from imgcodec.codec.models.base import CodecModel, TrainOutput
+from imgcodec.codec.models.coders import Block, Coder, Train
 from imgcodec.codec.nets.choices import CENTRE, NUM_ROWS, ROWS_PER_LOGIT, rows_of_logits
-from imgcodec.codec.nets.codebook import Quantised, perplexity, used_share
+from imgcodec.codec.nets.codebook import perplexity, used_share
+from imgcodec.codec.nets.exact import FLOAT, Arithmetic
 from imgcodec.codec.nets.klt import klt_of_patches
 from imgcodec.codec.nets.prior import GROUPS, CodePrior, context_of, group_of_positions
 from imgcodec.codec.nets.transforms import Analysis, Synthesis
@@ -97,7 +99,6 @@ class DiscreteModel(CodecModel):
         self.g_s = Synthesis(decoder_channels, decoder_blocks, dims, self.num_stages)
         self.quantisers = nn.ModuleList(quantisers)
         self.priors = nn.ModuleList(CodePrior(dims, prior_width, num_bits) for _ in quantisers)
-        self.vectors: list[Tensor] = []
         self.analysis_halo_px = _halo(encoder_blocks)
         self.synthesis_halo_px = _halo(decoder_blocks)
 
@@ -157,25 +158,25 @@ class DiscreteModel(CodecModel):
 
     def forward(self, x: Tensor, level: Tensor) -> TrainOutput:
         """Run a training batch; level (B,) in [0, stages) chooses the number of stages."""
-        batch, pixels = x.shape[0], x.shape[2] * x.shape[3]
+        pixels = x.shape[2] * x.shape[3]
         used = level.long().clamp(0, self.num_stages - 1) + 1
         y = self._analyse(x)
-        y_hat = torch.zeros_like(y)
-        before = torch.zeros_like(y)
-        bits, all_bits = y.new_zeros(batch), y.new_zeros(batch)
-        distance, auxiliary = y.new_zeros(batch), y.new_zeros(())
-        stats = {}
-        for stage, (quantiser, prior) in enumerate(zip(self.quantisers, self.priors, strict=True)):
+        y_hat, results = torch.zeros_like(y), []
+        distance, auxiliary = y.new_zeros(len(x)), y.new_zeros(())
+
+        def quantise(stage: int, residual: Tensor) -> Tensor:
             with torch.autocast(x.device.type, enabled=False):
-                result: Quantised = quantiser(y - before)
-            own = result.vectors.detach()
-            stage_bits = prior(before, own, result.codes).sum(dim=(1, 2))
-            before = before + own
-            is_used = (used > stage).to(y.dtype)
-            y_hat = y_hat + result.vectors * is_used[:, None, None, None]
-            bits = bits + stage_bits * is_used
-            all_bits = all_bits + stage_bits
-            distance = distance + result.distance * is_used
+                results.append(self.quantisers[stage](residual))
+            return results[-1].codes
+
+        coder = Train(self.default_tables())
+        self.walk(y, y.shape[2:], self.num_stages, coder, FLOAT, quantise)
+        stage_bits = torch.stack(list(coder.bits.values()), dim=1)  # (B, stages)
+        is_used = (torch.arange(self.num_stages, device=x.device) < used[:, None]).to(y.dtype)
+        stats = {}
+        for stage, (quantiser, result) in enumerate(zip(self.quantisers, results, strict=True)):
+            y_hat = y_hat + result.vectors * is_used[:, stage, None, None, None]
+            distance = distance + result.distance * is_used[:, stage]
             auxiliary = auxiliary + result.auxiliary
             stats[f"used_{stage + 1}"] = used_share(quantiser.usage)
             stats[f"perplexity_{stage + 1}"] = perplexity(quantiser.usage)
@@ -183,13 +184,71 @@ class DiscreteModel(CodecModel):
             y_hat = y_hat + y - y.detach()
         scale = self.commitment * self.lmbda * 255.0**2 * UNIT**2 / (3 * STRIDE**2)
         # The priors of stages that a crop does not use learn from it all the same.
-        unused = (all_bits - bits).mean() / pixels
+        unused = (stage_bits * (1 - is_used)).sum(dim=1).mean() / pixels
         return TrainOutput(
             x_hat=self._synthesise(y_hat, F.one_hot(used - 1, self.num_stages)),
-            bits=bits,
+            bits=(stage_bits * is_used).sum(dim=1),
             auxiliary=scale * distance.mean() + auxiliary + unused,
             stats=stats,
         )
+
+    # ---- the walk ----------------------------------------------------------------------
+
+    def walk(
+        self,
+        y: Tensor | None,
+        shape: tuple[int, int],
+        point: int,
+        coder: Coder,
+        arithmetic: Arithmetic,
+        quantise: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Code stage by stage and group by group, and return y_hat; see `CodecModel.walk`.
+
+        Args:
+            y: (B, D, h, w), None when decoding.
+            shape: (h, w).
+            point: number of stages.
+            coder: who answers for the choices.
+            arithmetic: of the priors.
+            quantise: from a stage and a residual (B, D, h, w) to codes (B, h, w), None for the
+                quantisers of the codec.
+        """
+        quantise = quantise or self._encode
+        device = self.y_deviation.device
+        groups = group_of_positions(*shape, device=device)
+        size = (1 if y is None else len(y), self.latent_channels, *shape)
+        before = torch.zeros(size, dtype=arithmetic.dtype, device=device)
+        for stage, prior in enumerate(self.priors[:point]):
+            codes = None if y is None else quantise(stage, y - before.to(y.dtype))
+            table = self.quantisers[stage].table().detach().to(before.dtype)
+            own = torch.zeros_like(before)
+            for number in range(len(GROUPS)):
+                mask = groups == number
+                if not mask.any():
+                    continue
+                features = prior(context_of(before, own, groups < number), arithmetic)
+                name = f"code{stage + 1}"
+                block = Block(name, name, mask[None], segment=stage, is_choice=True)
+                nodes = torch.ones(len(before), *shape, dtype=torch.long, device=device)
+                for bit in reversed(range(self.num_bits)):
+                    rows = rows_of_logits(prior.logits(features, nodes))[:, None]
+                    choice = None if codes is None else ((codes >> bit) & 1).float()[:, None]
+                    chosen = coder.code(block, choice, rows)
+                    if chosen is None:
+                        return (before + own).float()
+                    nodes = 2 * nodes + chosen[:, 0].long()
+                vectors = table[nodes - (1 << self.num_bits)].permute(0, 3, 1, 2)
+                own = torch.where(mask, vectors, own)
+            before = before + own
+        return before.float()
+
+    def _encode(self, stage: int, residual: Tensor) -> Tensor:
+        return torch.stack([self.quantisers[stage].encode(part) for part in residual])
+
+    def operating_point(self, quality: int) -> int:
+        """Return the number of stages."""
+        return self.num_segments(quality)
 
     # ---- coding ------------------------------------------------------------------------
 
@@ -202,12 +261,11 @@ class DiscreteModel(CodecModel):
         """Return the number of stages of a quality: it grows in equal steps of quality."""
         return 1 + (quality - 1) * self.num_stages // 100
 
-    def prepare(self, code_lengths: np.ndarray, half_widths: np.ndarray) -> DiscreteModel:
+    def prepare(self) -> DiscreteModel:
         """Freeze for coding: eval mode, priors and code vectors on their grids, in float64."""
         self.eval().requires_grad_(False)
         for module in (*self.priors, *self.quantisers):
             module.snap_()
-        self.vectors = [quantiser.table() for quantiser in self.quantisers]
         return self
 
     def exact_parameters(self) -> set[str]:
@@ -225,54 +283,6 @@ class DiscreteModel(CodecModel):
         """Map y_hat (1, D, h, w) to a picture (1, 3, 16 h, 16 w), not clamped."""
         stage = torch.tensor([self.num_segments(quality) - 1], device=y_hat.device)
         return self._synthesise(y_hat, F.one_hot(stage, self.num_stages))
-
-    def passes(
-        self,
-        shape: tuple[int, int],
-        quality: int,
-        y: Tensor | None = None,
-        *,
-        rounding: float = 1.0,
-        allocation: Sequence[int] = (),
-    ) -> PassGenerator:
-        """Generate the choices stage by stage and group by group; see `CodecModel.passes`.
-
-        Raises:
-            CorruptStreamError: a received choice is neither 0 nor 1.
-        """
-        device = self.y_deviation.device
-        groups = group_of_positions(*shape, device=device)
-        positions = np.arange(shape[0] * shape[1]).reshape(shape)
-        before = torch.zeros(self.latent_channels, *shape, dtype=torch.float64, device=device)
-        for stage in range(self.num_segments(quality)):
-            codes = None
-            if y is not None:
-                codes = self.quantisers[stage].encode(y[0] - before.float())
-            own = torch.zeros_like(before)
-            for number in range(len(GROUPS)):
-                mask = groups == number
-                if not mask.any():
-                    continue
-                context = context_of(before, own, groups < number)
-                features = self.priors[stage].features(context)[mask]
-                nodes = torch.ones(len(features), dtype=torch.long, device=device)
-                where = positions[mask.cpu().numpy()]
-                for bit in reversed(range(self.num_bits)):
-                    rows = rows_of_logits(self.priors[stage].logits(features, nodes))
-                    q = None
-                    if codes is not None:
-                        q = ((codes[mask] >> bit) & 1).to(torch.int32).cpu().numpy()
-                    indexes = rows.to(torch.int32).cpu().numpy()
-                    received = yield Pass(f"code{stage + 1}", stage, indexes, q, where)
-                    if received is None:
-                        return (before + own).float()[None]
-                    if np.any((received < 0) | (received > 1)):
-                        raise CorruptStreamError("a binary choice has another value than 0 or 1")
-                    nodes = 2 * nodes + torch.from_numpy(received).to(device)
-                vectors = self.vectors[stage].to(device)[nodes - (1 << self.num_bits)]
-                own[:, mask] = vectors.T
-            before = before + own
-        return before.float()[None]
 
     # ---- shared ------------------------------------------------------------------------
 

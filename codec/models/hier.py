@@ -34,7 +34,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -44,22 +43,17 @@ from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.base import (
     ALLOCATION_UNIT,
     CodecModel,
-    Pass,
-    PassGenerator,
     TrainOutput,
     normal_tables,
 )
+from imgcodec.codec.models.coders import Block, Coder, Prefix, Train
 from imgcodec.codec.models.level import Level
 from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.blocks import anchor_weights
 from imgcodec.codec.nets.context import RowContext
+from imgcodec.codec.nets.exact import EXACT, FLOAT, Arithmetic
 from imgcodec.codec.nets.klt import klt_of_patches
 from imgcodec.codec.nets.pyramid import CoarseFeatures, CoarserLatents, KltStep, MeanContext
-from imgcodec.codec.nets.rounding import (
-    CodedRounding,
-    rounding_thresholds,
-    scale_thresholds,
-)
 from imgcodec.codec.nets.transforms import Analysis, Synthesis
 
 FINE_STRIDE = 16
@@ -72,8 +66,6 @@ STEP_FACTORS = (6.0, 4.0, 1.0)
 SIDE_GAIN = 2.0
 DEVIATION_MIN = 0.1
 """Networks see latents divided by their deviations, those below half a mid-rate step by this."""
-ROUNDING_STRENGTH = 0.6
-"""How far the encoder's rounding heeds the bits of the larger integer (0: plain rounding)."""
 ALLOCATION_ROW = 23
 """Table row of the allocation: the normal with deviation 1.95."""
 JITTERED_SHARE = 0.25
@@ -152,9 +144,6 @@ class HierModel(CodecModel):
         )
         self.mean_context = MeanContext(sizes[:-1], cfg.context_widths, WINDOWS, anchors)
         self.row_context = RowContext(sizes[:-1], cfg.exact_widths, anchors)
-        tables = normal_tables()
-        thresholds = rounding_thresholds(tables.bits(), tables.half_widths, ROUNDING_STRENGTH)
-        self.register_buffer("thresholds", torch.from_numpy(thresholds), persistent=False)
         self.analysis_halo_px = _halo(cfg.encoder_blocks)
         self.synthesis_halo_px = _halo(cfg.decoder_blocks)
 
@@ -237,32 +226,20 @@ class HierModel(CodecModel):
         """
         is_jittered = torch.rand(x.shape[0], device=x.device) < JITTERED_SHARE
         weights = self._jittered_weights(level, is_jittered)
-        hats: list[Tensor] = []
-        bits: list[Tensor] = []
-        rounding = CodedRounding(self.thresholds)
-        q = features = row_features = None
-        for k, latents in enumerate(self._analyse(x, weights[-1])):
-            size = latents.shape[2:]
-            prediction, features = self._context(k, hats, features, weights, size)
-            row_features = self._row_features(k, q, row_features, weights, size)
-            # Rates that are off teach the networks, not the gains.
-            gain = self.levels[k].gain(weights[k])
-            gain = torch.where(is_jittered[:, None, None, None], gain.detach(), gain)
-            delta, q, level_bits = self.levels[k](
-                latents - prediction, features, row_features, gain, weights[k], rounding
-            )
-            hats.append(prediction + delta)
-            bits.append(level_bits)
-        stats = {f"bpp_{k + 1}": b.mean() / x[0, 0].numel() for k, b in enumerate(bits)}
+        coder = Train(self.default_tables())
+        y = _pack(self._analyse(x, weights[-1]))
+        y_hat = self.walk(y, y.shape[2:], weights, coder, FLOAT, fixed_rates=is_jittered)
+        means = [bits.mean() / x[0, 0].numel() for bits in coder.bits.values()]
+        stats = {f"bpp_{k}": bpp for k, bpp in enumerate(means, 1)}
         auxiliary = x.new_zeros(())
         if self.cfg.preview_share:
             count = max(1, round(len(x) * self.cfg.preview_share))
             chosen = torch.randperm(len(x), device=x.device)[:count]
-            kept = [hat[chosen].detach() for hat in hats]
-            shown = self._preview(kept, [w[chosen] for w in weights])
+            shown = self._preview(y[chosen], [w[chosen] for w in weights])
             stats["preview_mse"] = (shown - x[chosen]).square().mean() * 255.0**2
             auxiliary = self.cfg.preview_weight * stats["preview_mse"]
-        return TrainOutput(self._synthesise(hats, weights[-1]), sum(bits), auxiliary, stats)
+        x_hat = self._synthesise(self._unpack(y_hat), weights[-1])
+        return TrainOutput(x_hat, coder.total_bits, auxiliary, stats)
 
     def _jittered_weights(self, level: Tensor, is_jittered: Tensor) -> list[Tensor]:
         """Return anchor weights (B, A) of each level, where jittered at rates of their own."""
@@ -273,17 +250,95 @@ class HierModel(CodecModel):
             weights.append(anchor_weights(at, self.cfg.num_anchors))
         return weights
 
-    def _preview(self, hats: list[Tensor], weights: list[Tensor]) -> Tensor:
-        """Return pictures (B, 3, H, W) of the first or the first two levels."""
+    def _preview(self, y: Tensor, weights: list[Tensor]) -> Tensor:
+        """Return pictures (B, 3, H, W) of the first or the first two levels, and of means."""
         num_kept = int(torch.randint(1, NUM_LEVELS, ()))
-        shown: list[Tensor] = []
-        features = None
-        for k, hat in enumerate(hats):
-            prediction, features = self._context(k, shown, features, weights, hat.shape[2:])
-            if k >= num_kept:
-                hat = prediction + self.levels[k].fill(features, torch.zeros_like(hat))
-            shown.append(hat)
-        return self._synthesise(shown, weights[-1])
+        coder = Prefix(Train(self.default_tables()), num_kept)
+        fixed = y.new_ones(len(y), dtype=torch.bool)
+        y_hat = self.walk(y.detach(), y.shape[2:], weights, coder, FLOAT, fixed_rates=fixed)
+        return self._synthesise(self._unpack(y_hat), weights[-1])
+
+    # ---- the walk ----------------------------------------------------------------------
+
+    def walk(
+        self,
+        y: Tensor | None,
+        shape: tuple[int, int],
+        point: list[Tensor],
+        coder: Coder,
+        arithmetic: Arithmetic,
+        *,
+        is_over: bool = False,
+        fixed_rates: Tensor | None = None,
+    ) -> Tensor:
+        """Code level by level and return all levels at 1/64; see `CodecModel.walk`.
+
+        Args:
+            y: all levels at 1/64 (B, M, h, w), None when decoding.
+            shape: (h, w).
+            point: anchor weights (B, A) of each level, coarsest first.
+            coder: who answers for the integers.
+            arithmetic: of the exact networks.
+            is_over: the coder had no more already.
+            fixed_rates: bool (B,), of whose gains nothing is to be learned.
+        """
+        latents = None if y is None else self._unpack(y)
+        exact = [weights.to(arithmetic.dtype) for weights in point]
+        own = [weights.to(self.levels[0].log_gain.dtype) for weights in point]
+        hats: list[Tensor] = []
+        q = features = row_features = None
+        for k, level in enumerate(self.levels):
+            size = (shape[0] << k, shape[1] << k)
+            prediction, features = self._context(k, hats, features, own, size)
+            if not is_over:
+                row_features = self._row_features(k, q, row_features, exact, size, arithmetic)
+            gain = level.gain(own[k])
+            if fixed_rates is not None:
+                gain = torch.where(fixed_rates[:, None, None, None], gain.detach(), gain)
+            delta, q = level.latent(k).walk(
+                None if latents is None else latents[k] - prediction,
+                features,
+                row_features,
+                gain,
+                exact[k],
+                coder,
+                arithmetic,
+                is_over=is_over,
+            )
+            hats.append(prediction + delta)
+            is_over = q is None
+        return _pack(hats)
+
+    def operating_point(self, quality: int, allocation: Sequence[int] = ()) -> list[Tensor]:
+        """Return the weights (1, A) of each level; rates beyond the axis count as its ends."""
+        position = self.axis.position(quality)
+        shifts = allocation or (0,) * self.allocation_size
+        unit, device = int(ALLOCATION_UNIT * rate.LEVEL_STEPS), self.klt_analysis.weight.device
+        positions = (*(position + unit * shift for shift in shifts), position)
+        return [self.axis.weights(at)[None].to(device) for at in positions]
+
+    def code(
+        self,
+        shape: tuple[int, int],
+        quality: int,
+        coder: Coder,
+        y: Tensor | None = None,
+        *,
+        allocation: Sequence[int] = (),
+        arithmetic: Arithmetic = EXACT,
+    ) -> Tensor:
+        """Code the allocation, then walk at its rates; see `CodecModel.code`."""
+        device = self.klt_analysis.weight.device
+        wanted = None
+        if y is not None:
+            wanted = torch.tensor(allocation or (0,) * self.allocation_size, dtype=torch.float32)
+            wanted = wanted.to(device)[None, :, None, None]
+        rows = torch.full((1, self.allocation_size, 1, 1), float(ALLOCATION_ROW), device=device)
+        everywhere = torch.ones(rows.shape[1:], dtype=torch.bool, device=device)
+        sent = coder.code(Block("l0", "l0", everywhere, is_plain=True), wanted, rows)
+        chosen = [0] * self.allocation_size if sent is None else sent.flatten().int().tolist()
+        point = self.operating_point(quality, chosen)
+        return self.walk(y, shape, point, coder, arithmetic, is_over=sent is None)
 
     # ---- coding ------------------------------------------------------------------------
 
@@ -296,14 +351,12 @@ class HierModel(CodecModel):
         """Return the number of levels."""
         return NUM_LEVELS
 
-    def prepare(self, code_lengths: np.ndarray, half_widths: np.ndarray) -> HierModel:
+    def prepare(self) -> HierModel:
         """Freeze for coding: eval mode, exact parameters on their grids, in float64."""
         self.eval().requires_grad_(False)
         for level in self.levels:
             level.snap_()
         self.row_context.snap_()
-        thresholds = rounding_thresholds(code_lengths, half_widths, ROUNDING_STRENGTH)
-        self.thresholds.copy_(torch.from_numpy(thresholds))
         return self
 
     def exact_parameters(self) -> set[str]:
@@ -317,60 +370,15 @@ class HierModel(CodecModel):
 
     def analysis(self, x: Tensor, quality: int) -> Tensor:
         """Map a picture (1, 3, H, W), sides multiples of 64, to all levels at 1/64."""
-        weights = self.axis.weights(self.axis.position(quality)).float()[None].to(x.device)
+        weights = self.operating_point(quality)[-1].float()
         return _pack(self._analyse(x, weights))
 
     def synthesis(self, y_hat: Tensor, quality: int) -> Tensor:
         """Map all levels at 1/64 to a picture (1, 3, 64 h, 64 w), not clamped."""
-        weights = self.axis.weights(self.axis.position(quality)).float()[None].to(y_hat.device)
+        weights = self.operating_point(quality)[-1].float()
         return self._synthesise(self._unpack(y_hat), weights)
 
-    def passes(
-        self,
-        shape: tuple[int, int],
-        quality: int,
-        y: Tensor | None = None,
-        *,
-        rounding: float = 1.0,
-        allocation: Sequence[int] = (),
-    ) -> PassGenerator:
-        """Generate the allocation and the passes of each level; see `CodecModel.passes`."""
-        device = self.thresholds.device
-        thresholds = scale_thresholds(self.thresholds, rounding)
-        zeros = np.zeros(self.allocation_size, np.int32)
-        sent = None if y is None else np.array(allocation, np.int32) if allocation else zeros
-        received = yield Pass("l0", 0, zeros + ALLOCATION_ROW, sent, zeros)
-        is_filling = received is None
-        weights = self._weights_of_levels(quality, zeros if is_filling else received, device)
-        float_weights = [w.float()[None] for w in weights]
-        latents = None if y is None else self._unpack(y)
-        hats: list[Tensor] = []
-        q = features = row_features = None
-        for k, level in enumerate(self.levels):
-            size = (shape[0] << k, shape[1] << k)
-            prediction, features = self._context(k, hats, features, float_weights, size)
-            if is_filling:
-                hats.append(prediction + level.fill(features, torch.zeros_like(prediction)))
-                continue
-            row_features = self._row_features(k, q, row_features, weights, size)
-            target = None if latents is None else latents[k] - prediction
-            delta, q = yield from level.passes(
-                k, target, features, row_features, weights[k], thresholds
-            )
-            hats.append(prediction + delta)
-            is_filling = q is None
-        return _pack(hats)
-
     # ---- shared ------------------------------------------------------------------------
-
-    def _weights_of_levels(
-        self, quality: int, allocation: np.ndarray, device: torch.device
-    ) -> list[Tensor]:
-        """Return the anchor weights (A,) of each level; rates beyond the axis count as its ends."""
-        position = self.axis.position(quality)
-        unit = int(ALLOCATION_UNIT * rate.LEVEL_STEPS)
-        shifts = [unit * int(a) for a in allocation]
-        return [self.axis.weights(position + shift).to(device) for shift in (*shifts, 0)]
 
     def _analyse(self, x: Tensor, weights: Tensor) -> list[Tensor]:
         """Return the latents of all levels, coarsest first."""
@@ -419,17 +427,13 @@ class HierModel(CodecModel):
         features: Tensor | None,
         weights: list[Tensor],
         size: tuple[int, int],
+        arithmetic: Arithmetic,
     ) -> Tensor:
-        """Return the features of the rows of level k from the integers of the level above.
-
-        Weights (B, A) for training give (B, E, h, w) in float, weights (A,) the exact (E, h, w).
-        """
-        net, is_exact = self.row_context, weights[0].ndim == 1
+        """Return the features of the rows of level k from the integers of the level above."""
         if k == 0:
-            return (net.start_exact if is_exact else net.start)(weights[0], size)
-        stage = net.stages[k - 1]
-        both = torch.cat(weights[k - 1 : k + 1], dim=-1)
-        return (stage.exact if is_exact else stage)(q, features, both)
+            return self.row_context.start(weights[0], size, arithmetic)
+        both = torch.cat(weights[k - 1 : k + 1], dim=1)
+        return self.row_context.stages[k - 1](q, features, both, arithmetic)
 
     def _unpack(self, y: Tensor) -> list[Tensor]:
         """Return the levels of (B, M, h, w) at 1/64."""

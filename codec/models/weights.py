@@ -231,7 +231,7 @@ def _load(model_path: str, decoder_file: str, _mtime_ns: int) -> LoadedModel:
         raise UnknownModelError(
             f"{model_path}: not a weights file of this version: {error}"
         ) from error
-    model.prepare(tables.bits(), tables.half_widths)
+    model.prepare()
     losses = json.loads(metadata.get("recipe", "{}")).get("loss") or {}
     weights = {field.name: losses.get(field.name, field.default) for field in fields(Objective)}
     if not losses.get("ssimulacra2") and not losses.get("ms_ssim"):

@@ -11,10 +11,9 @@ from torch.nn import functional as F
 from imgcodec.codec.nets.blocks import Block, pointwise
 from imgcodec.codec.nets.exact import (
     BIAS_BITS,
+    Arithmetic,
     ExactDepthwise,
     ExactPointwise,
-    activate,
-    activate_exact,
     compand,
     on_grid,
     snap_,
@@ -79,21 +78,14 @@ class RowNet(nn.Module):
         self.mix = ExactPointwise(width, width)
         self.out = ExactPointwise(width, latent_channels, zero=True)
 
-    def forward(self, features: Tensor, decoded: Tensor) -> Tensor:
-        """Map (B, E, h, w) and companded integers (B, M, h, w) to (B, M, h, w), in float."""
-        x = self.features(features) + tile_cell(self.phase, features.shape)
+    def forward(self, features: Tensor, decoded: Tensor, arithmetic: Arithmetic) -> Tensor:
+        """Map (B, E, h, w) and companded integers (B, M, h, w) to (B, M, h, w)."""
+        x = self.features(features, arithmetic) + tile_cell(self.phase, features.shape)
         if self.decoded is not None:
-            x = x + self.decoded(decoded)
-        x = activate(self.depthwise(activate(x)))
-        return self.out(activate(self.mix(x)))
-
-    def exact(self, features: Tensor, decoded: Tensor) -> Tensor:
-        """Do the same on grids: (E, h, w) and (M, h, w) float64 to (M, h, w) float64."""
-        x = self.features.exact(features) + tile_cell(self.phase, features.shape)
-        if self.decoded is not None:
-            x = x + self.decoded.exact(decoded)
-        x = activate_exact(self.depthwise.exact(activate_exact(x)))
-        return self.out.exact(activate_exact(self.mix.exact(x)))
+            x = x + self.decoded(decoded, arithmetic)
+        x = self.depthwise(arithmetic.activate(x), arithmetic)
+        x = self.mix(arithmetic.activate(x), arithmetic)
+        return self.out(arithmetic.activate(x), arithmetic)
 
 
 class RowFeatures(nn.Module):
@@ -107,21 +99,14 @@ class RowFeatures(nn.Module):
         self.up1 = ExactPointwise(width, 4 * width)
         self.up2 = ExactPointwise(width, 4 * width)
 
-    def forward(self, z: Tensor, weights: Tensor) -> Tensor:
-        """Map integers z (B, Nz, h/4, w/4) to (B, E, h, w), in float."""
-        level = weights @ self.level
-        x = activate(self.first(z) + level[:, :, None, None])
-        x = activate(self.depthwise(x))
-        x = F.pixel_shuffle(activate(self.up1(x)), 2)
-        return F.pixel_shuffle(activate(self.up2(x)), 2)
-
-    def exact(self, z: Tensor, weights: Tensor) -> Tensor:
-        """Do the same on grids: (Nz, h/4, w/4) float64 to (E, h, w) float64."""
-        level = weights @ self.level
-        x = activate_exact(self.first.exact(z) + level[:, None, None])
-        x = activate_exact(self.depthwise.exact(x))
-        x = F.pixel_shuffle(activate_exact(self.up1.exact(x)), 2)
-        return F.pixel_shuffle(activate_exact(self.up2.exact(x)), 2)
+    def forward(self, z: Tensor, weights: Tensor, arithmetic: Arithmetic) -> Tensor:
+        """Map integers z (B, Nz, h/4, w/4), of rates (B, A), to (B, E, h, w)."""
+        z = z.to(arithmetic.dtype).clamp(-INTEGER_MAX, INTEGER_MAX)
+        level = (weights @ self.level)[:, :, None, None]
+        x = arithmetic.activate(self.first(z, arithmetic) + level)
+        x = arithmetic.activate(self.depthwise(x, arithmetic))
+        x = F.pixel_shuffle(arithmetic.activate(self.up1(x, arithmetic)), 2)
+        return F.pixel_shuffle(arithmetic.activate(self.up2(x, arithmetic)), 2)
 
 
 class RowStage(nn.Module):
@@ -135,26 +120,23 @@ class RowStage(nn.Module):
         self.depthwise = ExactDepthwise(width)
         self.up = ExactPointwise(width, 4 * width)
 
-    def forward(self, q: Tensor, features: Tensor, weights: Tensor) -> Tensor:
-        """Map integers (B, M, h, w) and (B, in, h, w) to (B, E, 2h, 2w), in float.
+    def forward(
+        self, q: Tensor, features: Tensor, weights: Tensor, arithmetic: Arithmetic
+    ) -> Tensor:
+        """Map integers (B, M, h, w) and (B, in, h, w) to (B, E, 2h, 2w).
 
         Args:
             q: integers of the level above.
             features: with which their rows were found.
             weights: (B, 2 A) anchor weights of the level above and of this one.
+            arithmetic: of the training or of the codec.
         """
-        level = weights @ self.level
-        x = self.decoded(_signs_and_sizes(q, 1)) + self.carried(features)
-        x = activate(self.depthwise(activate(x + level[:, :, None, None])))
-        return F.pixel_shuffle(activate(self.up(x)), 2)
-
-    def exact(self, q: Tensor, features: Tensor, weights: Tensor) -> Tensor:
-        """Do the same on grids: (M, h, w), (in, h, w) and (2 A,) float64 to (E, 2h, 2w)."""
-        level = weights @ self.level
-        x = self.decoded.exact(_signs_and_sizes(q, 0)) + self.carried.exact(features)
-        x = activate_exact(x + level[:, None, None])
-        x = activate_exact(self.depthwise.exact(x))
-        return F.pixel_shuffle(activate_exact(self.up.exact(x)), 2)
+        q = q.to(arithmetic.dtype)
+        seen = torch.cat([q.clamp(-INTEGER_MAX, INTEGER_MAX), compand(q)], dim=1)
+        level = (weights @ self.level)[:, :, None, None]
+        x = self.decoded(seen, arithmetic) + self.carried(features, arithmetic) + level
+        x = self.depthwise(arithmetic.activate(x), arithmetic)
+        return F.pixel_shuffle(arithmetic.activate(self.up(arithmetic.activate(x), arithmetic)), 2)
 
 
 class RowContext(nn.Module):
@@ -176,13 +158,10 @@ class RowContext(nn.Module):
             for channels, (width, finer) in zip(latent_channels, pairwise(widths), strict=True)
         )
 
-    def start(self, weights: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return the features of the coarsest level, (B, E, h, w), from (B, A), in float."""
-        return activate(weights @ self.level)[:, :, None, None].expand(-1, -1, *size)
-
-    def start_exact(self, weights: Tensor, size: tuple[int, int]) -> Tensor:
-        """Do the same on grids: (A,) float64 to (E, h, w) float64."""
-        return activate_exact(weights @ self.level)[:, None, None].expand(-1, *size)
+    def start(self, weights: Tensor, size: tuple[int, int], arithmetic: Arithmetic) -> Tensor:
+        """Return the features of the coarsest level, (B, E, h, w), of rates (B, A)."""
+        level = arithmetic.activate(weights @ self.level)
+        return level[:, :, None, None].expand(-1, -1, *size)
 
     def snap_(self) -> None:
         """Move the networks to float64 and their grids, in place."""
@@ -190,7 +169,3 @@ class RowContext(nn.Module):
         for module in (self, *self.stages):
             module.level.data = on_grid(module.level.data, BIAS_BITS)
         snap_(self)
-
-
-def _signs_and_sizes(q: Tensor, axis: int) -> Tensor:
-    return torch.cat([q.clamp(-INTEGER_MAX, INTEGER_MAX), compand(q)], dim=axis)

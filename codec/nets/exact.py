@@ -8,8 +8,8 @@ operations are +, *, comparison, floor and scaling by powers of two. Pointwise l
 products, depthwise layers nine shifted multiply-adds: nothing that a library could replace by a
 transform algorithm such as Winograd's.
 
-During training the same parameters run in plain floating point (`forward` with the module in
-train or eval mode alike); `snap` rounds them onto the grids and `exact` is the path of the codec.
+Every net is written once, over an arithmetic: `FLOAT` for training, where the same parameters run
+in plain floating point, `EXACT` for coding, once `snap_` has rounded them onto the grids.
 """
 
 from __future__ import annotations
@@ -41,8 +41,58 @@ def compand(q: Tensor) -> Tensor:
     return a.clamp(max=2) * 0.5 + a.clamp(max=8) * 0.125 + a.clamp(max=32) * 0.03125
 
 
+class FloatArithmetic:
+    """Layers of exact networks as training computes them: quickly, differentiably, about right."""
+
+    dtype = torch.float32
+
+    def pointwise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, out, H, W)."""
+        return F.conv2d(x, weight, bias)
+
+    def depthwise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Convolve (B, C, H, W) with a 3x3 window of zero padding in each channel."""
+        return F.conv2d(x, weight, bias, padding=1, groups=x.shape[1])
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Clamp to [0, ACTIVATION_MAX)."""
+        return x.clamp(0.0, ACTIVATION_MAX)
+
+
+class ExactArithmetic:
+    """The same for coding: float64 on the grids, every sum exact in any order."""
+
+    dtype = torch.float64
+
+    def pointwise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Map (1, C, H, W) on the activation grid to (1, out, H, W), without rounding."""
+        _, channels, height, width = x.shape
+        out = weight[:, :, 0, 0] @ x.reshape(channels, height * width)
+        return out.add_(bias[:, None]).reshape(1, -1, height, width)
+
+    def depthwise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Convolve (1, C, H, W) on the activation grid, as nine shifted multiply-adds."""
+        height, width = x.shape[2:]
+        padded = F.pad(x, (1, 1, 1, 1))
+        out = bias[:, None, None].expand_as(x).clone()
+        for dy in range(3):
+            for dx in range(3):
+                window = padded[:, :, dy : dy + height, dx : dx + width]
+                out.addcmul_(window, weight[:, 0, dy, dx][:, None, None])
+        return out
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Round onto the activation grid and clamp to [0, ACTIVATION_MAX)."""
+        grid = 2.0**-ACTIVATION_BITS
+        return on_grid(x, ACTIVATION_BITS).clamp(0.0, ACTIVATION_MAX - grid)
+
+
+Arithmetic = FloatArithmetic | ExactArithmetic
+FLOAT, EXACT = FloatArithmetic(), ExactArithmetic()
+
+
 class ExactPointwise(nn.Module):
-    """1x1 convolution: `forward` for training, `exact` for coding."""
+    """1x1 convolution."""
 
     def __init__(self, in_channels: int, out_channels: int, *, zero: bool = False) -> None:
         super().__init__()
@@ -53,15 +103,9 @@ class ExactPointwise(nn.Module):
         else:
             nn.init.kaiming_uniform_(self.weight, a=1.0)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, out, H, W) in plain floating point."""
-        return F.conv2d(x, self.weight, self.bias)
-
-    def exact(self, x: Tensor) -> Tensor:
-        """Map (C, H, W) float64 on the activation grid to (out, H, W), without rounding."""
-        channels, height, width = x.shape
-        out = self.weight[:, :, 0, 0] @ x.reshape(channels, height * width)
-        return out.add_(self.bias[:, None]).reshape(-1, height, width)
+    def forward(self, x: Tensor, arithmetic: Arithmetic) -> Tensor:
+        """Map (B, C, H, W) to (B, out, H, W)."""
+        return arithmetic.pointwise(x, self.weight, self.bias)
 
     def largest_sum(self, activation_max: float) -> float:
         """Return a bound on every partial sum, in units of the finest grid."""
@@ -69,7 +113,7 @@ class ExactPointwise(nn.Module):
 
 
 class ExactDepthwise(nn.Module):
-    """Depthwise 3x3 convolution with zero padding, as nine shifted multiply-adds when exact."""
+    """Depthwise 3x3 convolution with zero padding."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -78,20 +122,9 @@ class ExactDepthwise(nn.Module):
         with torch.no_grad():
             self.weight[:, :, 1, 1].add_(1.0)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape in plain floating point."""
-        return F.conv2d(x, self.weight, self.bias, padding=1, groups=x.shape[1])
-
-    def exact(self, x: Tensor) -> Tensor:
-        """Map (C, H, W) float64 on the activation grid to the same shape, without rounding."""
-        _, height, width = x.shape
-        padded = F.pad(x, (1, 1, 1, 1))
-        out = self.bias[:, None, None].expand_as(x).clone()
-        for dy in range(3):
-            for dx in range(3):
-                window = padded[:, dy : dy + height, dx : dx + width]
-                out.addcmul_(window, self.weight[:, 0, dy, dx][:, None, None])
-        return out
+    def forward(self, x: Tensor, arithmetic: Arithmetic) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        return arithmetic.depthwise(x, self.weight, self.bias)
 
     def largest_sum(self, activation_max: float) -> float:
         """Return a bound on every partial sum, in units of the finest grid."""
@@ -101,17 +134,6 @@ class ExactDepthwise(nn.Module):
 def _largest_sum(weight: Tensor, bias: Tensor, activation_max: float) -> float:
     bound = weight.detach().double().abs().sum(dim=(1, 2, 3)) * activation_max
     return float((bound + bias.detach().double().abs()).max())
-
-
-def activate(x: Tensor) -> Tensor:
-    """Clamp to [0, ACTIVATION_MAX): the activation of the training twin."""
-    return x.clamp(0.0, ACTIVATION_MAX)
-
-
-def activate_exact(x: Tensor) -> Tensor:
-    """Round onto the activation grid and clamp: the activation of the exact path."""
-    grid = 2.0**-ACTIVATION_BITS
-    return on_grid(x, ACTIVATION_BITS).clamp(0.0, ACTIVATION_MAX - grid)
 
 
 def snap_(module: nn.Module) -> None:

@@ -10,13 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from imgcodec.codec.nets.choices import bits_of_choices, path_of_codes
 from imgcodec.codec.nets.exact import (
     BIAS_BITS,
+    Arithmetic,
     ExactDepthwise,
     ExactPointwise,
-    activate,
-    activate_exact,
     on_grid,
     snap_,
 )
@@ -53,36 +51,17 @@ class CodePrior(nn.Module):
         self.nodes = nn.Parameter(torch.zeros(2**num_bits, width))
         self.node_bias = nn.Parameter(torch.zeros(2**num_bits))
 
-    def forward(self, before: Tensor, own: Tensor, codes: Tensor) -> Tensor:
-        """Return the bits (B, h, w) of codes (B, h, w), in float, for training.
-
-        Args:
-            before: (B, D, h, w) sum of the vectors of earlier stages.
-            own: (B, D, h, w) vectors of this stage.
-            codes: int64.
-        """
-        height, width = codes.shape[1:]
-        groups = group_of_positions(height, width, codes.device)
-        features = own.new_zeros(*codes.shape, self.nodes.shape[1])
-        for number in range(len(GROUPS)):
-            x = activate(self.known(context_of(before, own, groups < number)))
-            x = activate(self.mix(activate(self.near(x))))
-            x = activate(self.out(activate(self.far(x)))).permute(0, 2, 3, 1).float()
-            features = torch.where((groups == number)[..., None], x, features)
-        nodes, choices = path_of_codes(codes, self.num_bits)
-        logits = (self.nodes[nodes] @ features[..., None])[..., 0] + self.node_bias[nodes]
-        return bits_of_choices(logits, choices).sum(dim=-1)
-
-    def features(self, context: Tensor) -> Tensor:
-        """Return features (h, w, E) of a context (2 D + 1, h, w), exact: float64 on the grid."""
-        x = activate_exact(self.known.exact(context))
-        x = activate_exact(self.mix.exact(activate_exact(self.near.exact(x))))
-        x = activate_exact(self.far.exact(x))
-        return activate_exact(self.out.exact(x)).permute(1, 2, 0)
+    def forward(self, context: Tensor, arithmetic: Arithmetic) -> Tensor:
+        """Return features (B, h, w, E) of a context (B, 2 D + 1, h, w)."""
+        x = arithmetic.activate(self.known(context, arithmetic))
+        x = arithmetic.activate(self.near(x, arithmetic))
+        x = arithmetic.activate(self.mix(x, arithmetic))
+        x = arithmetic.activate(self.far(x, arithmetic))
+        return arithmetic.activate(self.out(x, arithmetic)).permute(0, 2, 3, 1)
 
     def logits(self, features: Tensor, nodes: Tensor) -> Tensor:
-        """Return the exact logits (N,) of one node for each of N feature vectors (N, E)."""
-        return (self.nodes[nodes] * features).sum(dim=1) + self.node_bias[nodes]
+        """Return the logits (...) of a node each for feature vectors (..., E)."""
+        return (self.nodes[nodes] * features).sum(dim=-1) + self.node_bias[nodes]
 
     def snap_(self) -> None:
         """Move the network to float64 and its grids, in place."""

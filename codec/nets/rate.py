@@ -80,11 +80,6 @@ def rows_to_indexes(rows: Tensor) -> Tensor:
     return torch.floor(rows + 0.5).clamp(0, NUM_ROWS - 1).long()
 
 
-def round_ste(x: Tensor) -> Tensor:
-    """Round with a straight-through gradient."""
-    return x + (torch.round(x) - x).detach()
-
-
 class _ClampThrough(torch.autograd.Function):
     """Clamp whose gradient passes where it leads back into the range."""
 
@@ -102,6 +97,11 @@ class _ClampThrough(torch.autograd.Function):
         return grad * keep, None, None
 
 
+def clamp_rows(rows: Tensor, num_rows: int) -> Tensor:
+    """Return real-valued rows, in float32, within those that there are; see `_ClampThrough`."""
+    return _ClampThrough.apply(rows.float(), 0.0, float(num_rows - 1))
+
+
 def bits_of_residual(residual: Tensor, rows: Tensor) -> Tensor:
     """Return bits per element of `residual` (integers or noisy) under the normals of `rows`.
 
@@ -112,7 +112,7 @@ def bits_of_residual(residual: Tensor, rows: Tensor) -> Tensor:
     Returns:
         float32 tensor of bits, differentiable in both arguments.
     """
-    rows = _ClampThrough.apply(rows.float(), 0.0, float(NUM_ROWS - 1))
+    rows = clamp_rows(rows, NUM_ROWS)
     inverse = torch.exp(rows * (-1.0 / ROWS_PER_NEPER)) * (1.0 / (SCALE_MIN * math.sqrt(2.0)))
     magnitude = residual.float().abs()
     # Upper tail differences by erfc keep precision far from the centre.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.nets.exact import MAGNITUDE_MAX
-from imgcodec.codec.nets.rate import bits_of_integers, bits_of_residual, rows_to_indexes
 
 THRESHOLD_MAX = 0.99
+ROUNDING_STRENGTH = 0.6
+"""How far the encoder's rounding heeds the bits of the larger integer (0: plain rounding)."""
 
 
 def rounding_thresholds(
@@ -42,12 +44,18 @@ def rounding_thresholds(
     return thresholds
 
 
-def scale_thresholds(thresholds: Tensor, factor: float) -> Tensor:
-    """Return the thresholds of another strength, that of the given ones times a factor >= 0.
+@lru_cache(maxsize=16)
+def thresholds_of(tables: Tables, rounding: float = 1.0) -> Tensor:
+    """Return the thresholds of an encoder under tables, for `round_by_cost`.
 
-    With the factor 1 they stay the same, bit by bit.
+    Args:
+        tables: of the model.
+        rounding: factor of the strength that models are trained with, 0 for plain rounding.
     """
-    return (0.5 + (thresholds - 0.5) * factor).clamp(max=THRESHOLD_MAX)
+    with torch.inference_mode(False):
+        plain = rounding_thresholds(tables.bits(), tables.half_widths, ROUNDING_STRENGTH)
+        scaled = 0.5 + (torch.from_numpy(plain) - 0.5) * rounding
+        return scaled.clamp(max=THRESHOLD_MAX)
 
 
 def round_by_cost(x: Tensor, indexes: Tensor, thresholds: Tensor) -> Tensor:
@@ -64,80 +72,6 @@ def round_by_cost(x: Tensor, indexes: Tensor, thresholds: Tensor) -> Tensor:
     cell = lower.long().clamp(max=columns - 1)
     threshold = thresholds.take(indexes * columns + cell)
     return torch.copysign(lower + (magnitude - lower > threshold), x)
-
-
-class CodedRounding:
-    """Rounding of a training batch: the integers that would be sent, straight through.
-
-    Their bits are those of the integers, but the gradient in the latents is that of noisy ones:
-    table rows learn from true integers, transforms from a smooth rate.
-    """
-
-    def __init__(self, thresholds: Tensor) -> None:
-        self._thresholds = thresholds
-
-    def __call__(self, x: Tensor, rows: Tensor | None, part: int) -> Tensor:
-        """Return integers of values in steps, by cost under real-valued rows, if any.
-
-        Args:
-            x: values in quantisation steps.
-            rows: real-valued table rows of the same shape, None for plain rounding.
-            part: number of the latents that they belong to.
-        """
-        plain = x.detach()
-        if rows is None:
-            return x + (torch.round(plain) - plain)
-        q = round_by_cost(plain, rows_to_indexes(rows.detach()), self._thresholds)
-        return x + (q - plain)
-
-    @staticmethod
-    def seen(integers: Tensor) -> Tensor:
-        """Return the integers as the networks of later rows see them."""
-        return integers.detach()
-
-    def bits(self, integers: Tensor, x: Tensor, rows: Tensor) -> Tensor:
-        """Return the bits of each of the integers that were made of `x`."""
-        return bits_of_integers(integers.detach(), x, rows)
-
-
-class SmoothRounding(CodedRounding):
-    """The same without the noise: the gradient is the mean over all noise."""
-
-    def bits(self, integers: Tensor, x: Tensor, rows: Tensor) -> Tensor:
-        """Return the bits of each of the integers that were made of `x`."""
-        upper, lower = (bits_of_residual(x.detach() + half, rows.detach()) for half in (0.5, -0.5))
-        smooth = (upper - lower) * x
-        return bits_of_residual(integers.detach(), rows) + smooth - smooth.detach()
-
-
-class GivenIntegers:
-    """No rounding: integers that are known, and what they do to everything after them.
-
-    Attributes:
-        rows: of each part, the real-valued table rows when it was last asked for.
-    """
-
-    def __init__(self, integers: Sequence[Tensor]) -> None:
-        self._integers = integers
-        self.rows: dict[int, Tensor] = {}
-
-    def __call__(self, x: Tensor, rows: Tensor | None, part: int) -> Tensor:
-        """Return the integers of a part."""
-        if rows is not None:
-            self.rows[part] = rows.detach()
-        return self._integers[part]
-
-    @staticmethod
-    def seen(integers: Tensor) -> Tensor:
-        """Return the integers as the networks of later rows see them."""
-        return integers
-
-    def bits(self, integers: Tensor, x: Tensor, rows: Tensor) -> Tensor:
-        """Return bits whose gradient is that of the rows alone."""
-        return bits_of_residual(integers.detach(), rows)
-
-
-Rounding = CodedRounding | GivenIntegers
 
 
 def to_integers(x: Tensor) -> np.ndarray:

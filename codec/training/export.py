@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 
 from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.errors import OptionError
-from imgcodec.codec.models.base import CodecModel, Pass, drive
+from imgcodec.codec.models.base import CodecModel
+from imgcodec.codec.models.coders import Block, Count
 from imgcodec.codec.models.complexity import kmac_per_pixel
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.models.weights import (
@@ -74,7 +75,7 @@ def export(
     load_initial_weights(model, ema)
     params = sum(parameter.numel() for parameter in model.parameters())
     tables = model.default_tables()
-    model.prepare(tables.bits(), tables.half_widths)
+    model.prepare()
     # What is measured must be what is shipped: round the float weights first.
     stored = {name: to_stored(model, name, t) for name, t in model.state_dict().items()}
     report: dict[str, float] = {}
@@ -86,7 +87,6 @@ def export(
         for _ in range(CALIBRATION_ROUNDS):
             counts, _ = count_symbols(model, sample, tables)
             tables = Tables.from_histograms(counts, prior, TABLE_STRENGTH)
-            model.prepare(tables.bits(), tables.half_widths)
         _, report["bits_with_measured_tables"] = count_symbols(model, sample, tables)
     if sample and model.axis is not None:
         positions, _ = calibrate_quality(model, tables, sample)
@@ -138,8 +138,7 @@ def export_decoder(
         raise OptionError(f"{ema} and {model} have other sizes")
     trained = build_model(recipe["family"], recipe["model"])
     load_initial_weights(trained, ema)
-    tables = trained.default_tables()
-    trained.prepare(tables.bits(), tables.half_widths)
+    trained.prepare()
     arrays = {}
     for name, tensor in trained.state_dict().items():
         if name.startswith(trained.decoder_prefixes):
@@ -182,19 +181,16 @@ def count_symbols(
 ) -> tuple[NDArray[np.int64], float]:
     """Return the histogram of symbols over all pictures and qualities, and their bits."""
     counts = np.zeros(tables.frequencies.shape, np.int64)
-    bits = 0.0
     stride = model.stride_px
+
+    def observe(block: Block, indexes: NDArray[np.int64], q: NDArray[np.int32]) -> None:
+        counts[:] += tables.count(q, indexes)
+
+    coder = Count(tables, observe=observe)
     for number, picture in enumerate(pictures):
         height, width = (min(s, CALIBRATION_SIDE_PX) // stride * stride for s in picture.shape[:2])
         x = torch.from_numpy(picture[:height, :width].copy()).permute(2, 0, 1)[None] / 255.0
         quality = CALIBRATION_QUALITIES[number % len(CALIBRATION_QUALITIES)]
         y = model.analysis(x, quality)
-
-        def count(request: Pass) -> NDArray[np.int32]:
-            nonlocal bits
-            counts[:] += tables.count(request.q, request.indexes)
-            bits += float(tables.code_lengths(request.q, request.indexes).sum())
-            return request.q
-
-        drive(model.passes(tuple(y.shape[2:]), quality, y), count)
-    return counts, bits
+        model.code(tuple(y.shape[2:]), quality, coder, y)
+    return counts, coder.bits

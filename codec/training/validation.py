@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from imgcodec.codec.entropy.tables import Tables
-from imgcodec.codec.models.base import CodecModel, drive_counting
+from imgcodec.codec.models.base import CodecModel
+from imgcodec.codec.models.coders import Count
 from imgcodec.codec.training.losses import Criterion
 
 QUALITIES = (10, 40, 70, 100)
@@ -34,11 +35,12 @@ def evaluate(
     x = torch.from_numpy(picture.copy()).to(device)
     x = x.permute(2, 0, 1)[None].float() / 255.0
     y = model.analysis(x, quality)
-    y_hat, bits = drive_counting(model.passes(tuple(y.shape[2:]), quality, y), tables)
+    coder = Count(tables)
+    y_hat = model.code(tuple(y.shape[2:]), quality, coder, y)
     x_hat = (model.synthesis(y_hat, quality)[0] * 255.0).round().clamp(0, 255)
     decoded = x_hat.permute(1, 2, 0).byte().cpu().numpy()
     mse = float(np.mean((decoded.astype(np.float64) - picture) ** 2))
-    return bits / (height * width), 10 * np.log10(255.0**2 / max(mse, 1e-6)), decoded
+    return coder.bits / (height * width), 10 * np.log10(255.0**2 / max(mse, 1e-6)), decoded
 
 
 def validate(
@@ -55,7 +57,7 @@ def validate(
         criterion: of the training.
     """
     tables = ema.default_tables()
-    model = copy.deepcopy(ema).prepare(tables.bits(), tables.half_widths)
+    model = copy.deepcopy(ema).prepare()
     rows, pairs = [], []
     for quality in QUALITIES:
         results = defaultdict(list)

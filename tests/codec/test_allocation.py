@@ -21,12 +21,13 @@ from imgcodec.codec.allocation import (
 from imgcodec.codec.coding import decode_latents
 from imgcodec.codec.container import Stream, read_stream, write_stream
 from imgcodec.codec.entropy.coder import PassEncoder
-from imgcodec.codec.models.base import ALLOCATION_UNIT, drive
+from imgcodec.codec.models.base import ALLOCATION_UNIT
 from imgcodec.codec.models.registry import FAMILIES
 from imgcodec.codec.models.weights import LoadedModel, find_model, load_model
 from imgcodec.codec.targets import psnr_db
 from imgcodec.codec.tiling import analyse_tile, tile_grid
 from tests.codec.conftest import make_tiny_weights, smooth_pictures
+from tests.codec.doubles import Record, Repeat
 
 QUALITY = 60
 LEVELLED = [name for name, (model, _) in FAMILIES.items() if model.allocation_size]
@@ -171,12 +172,13 @@ def test_costs_are_those_of_the_file(loaded):
 @pytest.mark.parametrize("value", [-(2**15), -40, 40, 2**15])
 def test_absurd_allocations_in_a_file_are_those_at_the_ends_of_the_axis(loaded, value):
     model = loaded.model
-    passes = model.passes((1, 1), QUALITY, torch.zeros(1, model.latent_channels, 1, 1))
-    first = next(passes)
+    recorded = Record(loaded.tables)
+    model.code((1, 1), QUALITY, recorded, torch.zeros(1, model.latent_channels, 1, 1))
+    _, indexes, sent = recorded.sent[0]
     streams = []
     for q in (value, math.copysign(100, value)):
         encoder = PassEncoder(loaded.tables)
-        encoder.encode(np.full_like(first.q, int(q)), first.indexes)
+        encoder.encode(np.full_like(sent, int(q)), indexes)
         streams.append(encoder.to_bytes())
     stream = read_stream(_encode(loaded, smooth_pictures(1)[0][:40, :48]))
     first_passes, wholes = set(), []
@@ -193,7 +195,7 @@ def test_absurd_allocations_in_a_file_are_those_at_the_ends_of_the_axis(loaded, 
 @torch.inference_mode()
 def test_without_the_allocation_everything_is_filled(loaded):
     model = loaded.model
-    y_hat = drive(model.passes((2, 3), QUALITY), lambda request: None)
+    y_hat = model.code((2, 3), QUALITY, Repeat(Record(loaded.tables)))
     assert y_hat.shape == (1, model.latent_channels, 2, 3)
     assert y_hat.isfinite().all()
 

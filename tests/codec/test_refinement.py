@@ -8,12 +8,12 @@ import torch
 
 import imgcodec
 from imgcodec.codec.allocation import rate_weight
-from imgcodec.codec.models.base import Pass, drive
 from imgcodec.codec.models.weights import find_model, load_model
 from imgcodec.codec.nets.similarity import ssimulacra2_sum
 from imgcodec.codec.refinement import refine
 from imgcodec.codec.tiling import analyse_tile, tile_grid
 from tests.codec.conftest import make_tiny_weights
+from tests.codec.doubles import Record
 from tests.codec.pictures import photograph
 
 QUALITY = 40
@@ -67,15 +67,11 @@ def test_the_integers_chosen_are_the_integers_sent(picture):
         y = analyse_tile(loaded.model, picture, tile, QUALITY)
         integers = refine(loaded, picture, tile, y, QUALITY, 6)
     shape = (y.shape[2], y.shape[3])
-    received: dict[str, np.ndarray] = {}
-
-    def answer(request: Pass) -> np.ndarray:
-        received[request.name] = integers[request.name]
-        assert integers[request.name].shape == request.indexes.shape
-        return integers[request.name]
-
-    y_hat = drive(loaded.model.passes(shape, QUALITY), answer)
+    sent = Record(loaded.tables, integers=integers)
+    y_hat = loaded.model.code(shape, QUALITY, sent, y)
+    received = {block.name: q for block, _, q in sent.sent}
     assert set(received) == set(integers)
+    assert all(np.array_equal(received[name], integers[name]) for name in integers)
     shown = loaded.model.synthesis(y_hat, QUALITY)[0, :, : picture.shape[0], : picture.shape[1]]
     decoded = shown.permute(1, 2, 0).mul(255.0).round().clamp(0, 255).byte().numpy()
     sent = imgcodec.decode(imgcodec.encode(picture, model=MODEL, quality=QUALITY, effort=6))

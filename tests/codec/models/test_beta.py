@@ -10,18 +10,23 @@ import pytest
 import torch
 
 from imgcodec.codec.errors import UnknownModelError
-from imgcodec.codec.models.base import drive, drive_counting, normal_tables
+from imgcodec.codec.models.base import normal_tables
 from imgcodec.codec.models.beta import BetaConfig, BetaModel
+from imgcodec.codec.models.coders import Count, Relax
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.models.weights import find_model, find_model_of_stream, load_model
 from imgcodec.codec.nets.context import pass_masks
-from imgcodec.codec.nets.rounding import (
-    CodedRounding,
-    round_by_cost,
-    rounding_thresholds,
-    scale_thresholds,
-)
+from imgcodec.codec.nets.exact import EXACT, FLOAT, FloatArithmetic
+from imgcodec.codec.nets.rounding import round_by_cost, rounding_thresholds, thresholds_of
 from tests.codec.conftest import TINY_SIZES, smooth_pictures
+from tests.codec.doubles import Record, Repeat
+
+
+class _Double(FloatArithmetic):
+    dtype = torch.float64
+
+
+DOUBLE = _Double()
 
 
 @pytest.mark.parametrize("num_passes", [2, 4])
@@ -40,27 +45,10 @@ def test_decoder_follows_the_encoder(tiny, shape, rounding):
     model = tiny.model
     torch.manual_seed(0)
     y = torch.randn(1, model.latent_channels, *shape)
-    sent, rows = [], []
-
-    def encode(request):
-        sent.append(request.q)
-        rows.append(request.indexes)
-        assert request.q.shape == request.indexes.shape == request.positions.shape
-        assert request.positions.min() >= 0
-        assert request.positions.max() < shape[0] * shape[1]
-        return request.q
-
-    y_hat = drive(model.passes(shape, 50, y, rounding=rounding), encode)
-    assert sum(q.size for q in sent[1:]) == y.numel()
-    queue = list(zip(sent, rows, strict=True))
-
-    def decode(request):
-        q, indexes = queue.pop(0)
-        assert request.q is None
-        np.testing.assert_array_equal(request.indexes, indexes)
-        return q
-
-    assert torch.equal(drive(model.passes(shape, 50), decode), y_hat)
+    sent = Record(tiny.tables, rounding=rounding)
+    y_hat = model.code(shape, 50, sent, y)
+    assert sum(q.size for _, _, q in sent.sent[1:]) == y.numel()
+    assert torch.equal(model.code(shape, 50, Repeat(sent)), y_hat)
     assert y_hat.shape == y.shape
 
 
@@ -68,14 +56,13 @@ def test_decoder_follows_the_encoder(tiny, shape, rounding):
 def test_exact_rows_agree_with_the_training_twin(tiny):
     model = tiny.model
     torch.manual_seed(1)
-    weights = model._weights(37)
-    z = torch.randint(-3, 4, (model.cfg.hyper_channels, 2, 2)).double()
-    seen = torch.rand(model.latent_channels, 8, 8).double().mul(8).floor() / 8
-    twin = model.exact["features"](z[None], weights[None])
-    exact = model.exact["features"].exact(z, weights)
-    assert torch.allclose(twin[0], exact, atol=0.05)
-    net = model.exact["rows"][2]
-    assert torch.allclose(net(twin, seen[None])[0], net.exact(exact, seen), atol=0.05)
+    weights = model.operating_point(37)
+    z = torch.randint(-3, 4, (1, model.cfg.hyper_channels, 2, 2)).double()
+    seen = torch.rand(1, model.latent_channels, 8, 8).double().mul(8).floor() / 8
+    features, net = model.exact["features"], model.exact["rows"][2]
+    twin, exact = (features(z, weights, arithmetic) for arithmetic in (DOUBLE, EXACT))
+    assert torch.allclose(twin, exact, atol=0.05)
+    assert torch.allclose(net(twin, seen, DOUBLE), net(exact, seen, EXACT), atol=0.05)
 
 
 @torch.no_grad()
@@ -83,7 +70,7 @@ def test_levels_are_dyadic_and_monotone(tiny):
     positions = torch.arange(tiny.model.cfg.num_anchors).double()
     levels = []
     for quality in range(1, 101):
-        weights = tiny.model._weights(quality)
+        weights = tiny.model.operating_point(quality)[0]
         assert torch.equal(weights * 64, torch.round(weights * 64))
         assert float(weights.sum()) == 1.0
         levels.append(float(weights @ positions))
@@ -106,10 +93,8 @@ def test_klt_start_is_a_linear_codec():
 
 def test_thresholds_scale_from_plain_rounding_to_small_integers():
     tables = normal_tables()
-    thresholds = torch.from_numpy(rounding_thresholds(tables.bits(), tables.half_widths, 0.6))
-    assert torch.equal(scale_thresholds(thresholds, 1.0), thresholds)  # the file stays the same
-    assert (scale_thresholds(thresholds, 0.0) == 0.5).all()
-    stronger = scale_thresholds(thresholds, 1.5)
+    plain, thresholds, stronger = (thresholds_of(tables, factor) for factor in (0.0, 1.0, 1.5))
+    assert (plain == 0.5).all()
     assert (stronger >= thresholds).all() and stronger.max() <= 0.99
     x = torch.rand(1000, generator=torch.Generator().manual_seed(2)) * 8 - 4
     rows = torch.full((1000,), 30)
@@ -151,18 +136,19 @@ def test_damaged_weights_are_refused(tiny_weights, tmp_path):
 
 
 def test_widths_change_pixels_in_training_as_in_coding(tiny):
-    """Both dataflows scale error and reconstruction alike, and rows do not see it."""
+    """Training and coding scale error and reconstruction alike, and rows do not see it."""
     model = copy.deepcopy(tiny.model)
     with torch.no_grad():
         torch.nn.init.normal_(model.widths.bias, std=0.5)
     x = torch.tensor(smooth_pictures(1)[0][:64, :128]).permute(2, 0, 1)[None].float() / 255.0
     with torch.no_grad():
         y = model.analysis(x, 60)
-        y_hat, _ = drive_counting(model.passes((4, 8), 60, y), tiny.tables)
-        plain, _ = drive_counting(tiny.model.passes((4, 8), 60, y), tiny.tables)
-        relaxed = copy.deepcopy(model).float().relax(y, 60, CodedRounding(model.thresholds))
+        y_hat = model.code((4, 8), 60, Count(tiny.tables), y)
+        plain = tiny.model.code((4, 8), 60, Count(tiny.tables), y)
+        twin = copy.deepcopy(model).float()
+        relaxed = twin.code((4, 8), 60, Relax(tiny.tables), y, arithmetic=FLOAT)
     assert not torch.allclose(y_hat, plain, atol=1e-3)
-    assert torch.allclose(relaxed.y_hat, y_hat, atol=1e-4)
+    assert torch.allclose(relaxed, y_hat, atol=1e-4)
 
 
 def test_a_larger_model_starts_as_what_it_grew_from():

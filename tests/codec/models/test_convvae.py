@@ -12,7 +12,7 @@ from torch import distributions
 
 import imgcodec
 from imgcodec.codec.container import read_stream
-from imgcodec.codec.models.base import drive
+from imgcodec.codec.models.coders import Count
 from imgcodec.codec.models.convvae import (
     ConvVaeConfig,
     ConvVaeModel,
@@ -23,6 +23,7 @@ from imgcodec.codec.models.convvae import (
 from imgcodec.codec.models.weights import find_model, load_model
 from imgcodec.codec.training.losses import Criterion, LossRecipe
 from tests.codec.conftest import make_tiny_weights
+from tests.codec.doubles import Record
 
 SIZES = {"latent_channels": 6, "channels": 4}
 
@@ -131,8 +132,9 @@ def test_rows_move_by_a_quarter_per_quality_and_gains_with_them(loaded):
     y = torch.full((1, model.latent_channels, 1, 1), 1.0)
     rows = []
     for quality in (64, 68, 72, 96):
-        request = next(model.passes((1, 1), quality, y))
-        rows.append(request.indexes.ravel())
+        coder = Record(loaded.tables)
+        model.code((1, 1), quality, coder, y)
+        rows.append(coder.sent[0][1])
         exact = model.scale_row + (quality - 30) / 4
         np.testing.assert_array_equal(rows[-1], torch.floor(exact + 0.5).clamp(0, 63).numpy())
     np.testing.assert_array_equal(rows[1], (rows[0] + 1).clip(0, 63))
@@ -146,7 +148,7 @@ def test_finer_steps_lose_less(loaded):
     y = torch.randn(1, model.latent_channels, 3, 2)
     errors = []
     for quality in (1, 30, 60, 100):
-        y_hat = drive(model.passes((3, 2), quality, y), lambda request: request.q)
+        y_hat = model.code((3, 2), quality, Count(loaded.tables), y)
         errors.append(float((y_hat - y).square().mean()))
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.1 * errors[0]
@@ -155,10 +157,10 @@ def test_finer_steps_lose_less(loaded):
 def test_collapsed_channels_cost_nothing():
     model = _model()
     model.scale_row.fill_(-40.0)
-    tables = model.default_tables()
-    model.prepare(tables.bits(), tables.half_widths)
-    request = next(model.passes((4, 4), 60, torch.zeros(1, model.latent_channels, 4, 4)))
-    assert tables.code_lengths(request.q, request.indexes).sum() < 0.01
+    coder = Count(model.prepare().default_tables())
+    with torch.no_grad():
+        model.code((4, 4), 60, coder, torch.zeros(1, model.latent_channels, 4, 4))
+    assert coder.bits < 0.01
 
 
 def test_bytes_grow_with_quality(weights, pictures):

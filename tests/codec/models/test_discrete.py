@@ -10,7 +10,7 @@ import torch
 
 import imgcodec
 from imgcodec.codec.codebooks import draw_codebook
-from imgcodec.codec.models.base import drive
+from imgcodec.codec.models.coders import IntegerCoder
 from imgcodec.codec.models.weights import find_model, load_model
 from tests.codec.conftest import make_tiny_weights, smooth_pictures
 
@@ -47,13 +47,16 @@ def test_stages_of_a_file_are_previews_of_it(codes):
 
 
 def test_a_choice_beyond_one_is_corrupt(codes):
-    for wrong in (-1, 2, 9):
+    class Wrong(IntegerCoder):
+        value = 0
 
-        def respond(request, wrong=wrong):
-            return np.full(request.indexes.shape, wrong, np.int32)
+        def exchange(self, block, indexes, q):
+            return np.full(indexes.shape, self.value, np.int32)
 
+    coder = Wrong(codes.tables)
+    for coder.value in (-1, 2, 9):
         with pytest.raises(imgcodec.CorruptStreamError, match="choice"):
-            drive(codes.model.passes((2, 3), 100), respond)
+            codes.model.code((2, 3), 100, coder)
 
 
 def test_codes_cost_less_than_their_fixed_length(codes):

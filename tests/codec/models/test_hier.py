@@ -14,15 +14,14 @@ from torch.nn import functional as F
 import imgcodec
 from imgcodec.codec.coding import decode_latents
 from imgcodec.codec.container import read_stream
-from imgcodec.codec.models.base import drive
 from imgcodec.codec.models.hier import HierConfig, HierModel
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.models.weights import LoadedModel, find_model, load_model
-from imgcodec.codec.nets import rate
-from imgcodec.codec.nets.exact import ExactPointwise
+from imgcodec.codec.nets.exact import EXACT, FLOAT
 from imgcodec.codec.tiling import Tile, analyse_tile, synthesise, tile_grid
 from imgcodec.codec.training.checkpoint import read_weights
 from tests.codec.conftest import TINY_SIZES, make_tiny_weights, smooth_pictures
+from tests.codec.doubles import Record, Repeat, Shuffled
 
 SHAPES = [(4, 4), (1, 1), (3, 5), (1, 2)]
 
@@ -47,8 +46,7 @@ def linear() -> HierModel:
         for picture in smooth_pictures(60)
     ]
     model.init_from_patches(torch.cat([p[0].flatten(1).T for p in patches]))
-    tables = model.default_tables()
-    return model.prepare(tables.bits(), tables.half_widths)
+    return model.prepare()
 
 
 @torch.no_grad()
@@ -58,34 +56,21 @@ def test_decoder_follows_the_encoder(loaded, shape, allocation):
     model = loaded.model
     torch.manual_seed(0)
     y = torch.randn(1, model.latent_channels, *shape)
-    sent = []
-
-    def encode(request):
-        sent.append(request)
-        assert request.q.shape == request.indexes.shape == request.positions.shape
-        assert request.positions.min() >= 0
-        assert request.positions.max() < shape[0] * shape[1]
-        return request.q
-
-    y_hat = drive(model.passes(shape, 50, y, allocation=allocation), encode)
+    recorded = Record(loaded.tables)
+    y_hat = model.code(shape, 50, recorded, y, allocation=allocation)
     assert y_hat.shape == y.shape
-    assert sum(request.q.size for request in sent[1:]) == y.numel()
-    assert [request.segment for request in sent] == [0] * 5 + [1] * 4 + [2] * 4
-    assert [request.name for request in sent[:2]] == ["l0", "l1.1"]
-    assert [request.name for request in sent[4:7]] == ["l1.4", "l2.1", "l2.2"]
-    assert sent[0].q.tolist() == list(allocation or (0, 0))
+    blocks = [block for block, _, _ in recorded.sent]
+    assert [block.segment for block in blocks] == [0] * 5 + [1] * 4 + [2] * 4
+    assert [block.name for block in blocks[:2]] == ["l0", "l1.1"]
+    assert [block.name for block in blocks[4:7]] == ["l1.4", "l2.1", "l2.2"]
+    assert recorded.sent[0][2].tolist() == list(allocation or (0, 0))
     for k, share in enumerate(model.cfg.latent_channels):
-        found = np.concatenate([r.positions for r in sent[1:] if r.segment == k])
-        assert (np.bincount(found, minlength=shape[0] * shape[1]) == share << 2 * k).all()
-    queue = list(sent)
-
-    def decode(request):
-        expected = queue.pop(0)
-        assert request.q is None
-        np.testing.assert_array_equal(request.indexes, expected.indexes)
-        return expected.q
-
-    assert torch.equal(drive(model.passes(shape, 50), decode), y_hat)
+        masks = [block.mask for block in blocks[1:] if block.segment == k]
+        assert (torch.stack(masks).sum(dim=0) == 1).all()
+        maps = [block.map(np.ones(int(block.mask.sum())), shape) for block in blocks[1:]]
+        found = sum(m for m, block in zip(maps, blocks[1:], strict=True) if block.segment == k)
+        np.testing.assert_allclose(found, share << 2 * k)
+    assert torch.equal(model.code(shape, 50, Repeat(recorded)), y_hat)
 
 
 @torch.no_grad()
@@ -95,13 +80,11 @@ def test_more_bits_for_a_coarse_level_on_request(linear):
     tables = linear.default_tables()
     costs = []
     for units in (-4, 0, 4):
+        coder = Record(tables)
+        linear.code((2, 2), 50, coder, y, allocation=(units, 0))
         bits = [0.0, 0.0, 0.0]
-
-        def count(request, bits=bits):
-            bits[request.segment] += float(tables.code_lengths(request.q, request.indexes).sum())
-            return request.q
-
-        drive(linear.passes((2, 2), 50, y, allocation=(units, 0)), count)
+        for block, indexes, q in coder.sent:
+            bits[block.segment] += float(tables.code_lengths(q, indexes).sum())
         costs.append(bits)
     assert costs[0][0] < costs[1][0] < costs[2][0]
 
@@ -112,12 +95,10 @@ def test_prefixes_are_pictures_that_improve(linear):
     x = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255.0
     y = linear.analysis(x, 90)
     errors = []
+    recorded = Record(linear.default_tables())
+    linear.code((2, 2), 90, recorded, y)
     for num_passes in (1, 3, 5, 7, 9, 11, 13):
-        left = iter(range(num_passes))
-        passes = linear.passes((2, 2), 90, y)
-        y_hat = drive(
-            passes, lambda request, left=left: None if next(left, None) is None else request.q
-        )
+        y_hat = linear.code((2, 2), 90, Repeat(recorded, num_passes))
         errors.append(float((linear.synthesis(y_hat, 90) - x).square().mean()))
     assert (np.diff(errors[::2]) < 0).all()  # level by level
     assert errors[2] < 0.25 * errors[0]
@@ -141,31 +122,29 @@ def test_exact_rows_agree_with_the_training_twin(loaded):
     context = loaded.model.row_context
     torch.manual_seed(1)
     axis = loaded.model.axis
-    weights = [axis.weights(position) for position in (200, 230)]
-    q = torch.randint(-90, 91, (8, 3, 2)).double()
-    exact, twin = context.start_exact(weights[0], (3, 2)), context.start(weights[0][None], (3, 2))
-    assert torch.allclose(twin[0], exact, atol=0.05)
-    both = torch.cat(weights)
-    found = context.stages[0].exact(q, exact, both)
-    assert found.shape == (16, 6, 4)
+    weights = [axis.weights(position)[None] for position in (200, 230)]
+    q = torch.randint(-90, 91, (1, 8, 3, 2)).double()
+    twin, exact = (context.start(weights[0], (3, 2), a) for a in (FLOAT, EXACT))
+    assert torch.allclose(twin, exact, atol=0.05)
+    both, stage = torch.cat(weights, dim=1), context.stages[0]
+    found = stage(q, exact, both, EXACT)
+    assert found.shape == (1, 16, 6, 4)
     assert torch.equal(found * 256, torch.round(found * 256))
-    assert torch.allclose(context.stages[0](q[None], twin, both[None])[0], found, atol=0.05)
+    twin = copy.deepcopy(stage).float()(q, twin.float(), both.float(), FLOAT)
+    assert torch.allclose(twin.double(), found, atol=0.05)
 
 
 @torch.no_grad()
 def test_exact_stage_gives_the_same_in_any_order_of_summation(loaded):
-    stage = copy.deepcopy(loaded.model.row_context.stages[1])
+    stage = loaded.model.row_context.stages[1]
     torch.manual_seed(2)
-    q = torch.randint(-90, 91, (12, 4, 6)).double()
-    features = torch.rand(16, 4, 6).double().mul(256).floor() / 256
-    weights = torch.cat([loaded.model.axis.weights(p) for p in (100, 130)])
-    before = stage.exact(q, features, weights)
-    for layer in (stage.decoded, stage.carried, stage.up):
-        order = torch.randperm(layer.weight.shape[1])
-        original = copy.deepcopy(layer)
-        original.weight.data = original.weight[:, order]
-        layer.exact = lambda x, original=original, order=order: original.exact(x[order])
-    assert torch.equal(stage.exact(q, features, weights), before)
+    q = torch.randint(-90, 91, (1, 12, 4, 6)).double()
+    features = torch.rand(1, 16, 4, 6).double().mul(256).floor() / 256
+    weights = torch.cat([loaded.model.axis.weights(p) for p in (100, 130)])[None]
+    shuffled = Shuffled()
+    before = stage(q, features, weights, EXACT)
+    assert torch.equal(stage(q, features, weights, shuffled), before)
+    assert shuffled.calls == 4
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +158,7 @@ def streams(loaded) -> list[bytes]:
 @torch.inference_mode()
 def _integers(loaded: LoadedModel, data: bytes) -> list[np.ndarray]:
     found: list[np.ndarray] = []
-    decode_latents(loaded, read_stream(data), observe=lambda tile, request, q: found.append(q))
+    decode_latents(loaded, read_stream(data), observe=lambda *seen: found.append(seen[-1]))
     return found
 
 
@@ -203,24 +182,6 @@ def test_integers_survive_noise_on_everything_float(loaded, streams):
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(add_noise)
-    _assert_same(loaded, replace(loaded, model=model), streams)
-    assert calls
-
-
-def test_integers_survive_permuted_channels_of_exact_layers(loaded, streams):
-    model = copy.deepcopy(loaded.model)
-    calls = []
-    for module in model.modules():
-        if isinstance(module, ExactPointwise):
-            order = torch.randperm(module.weight.shape[1])
-            original = copy.deepcopy(module)
-            original.weight.data = original.weight[:, order]
-
-            def exact(x, original=original, order=order):
-                calls.append(original)
-                return original.exact(x[order])
-
-            object.__setattr__(module, "exact", exact)
     _assert_same(loaded, replace(loaded, model=model), streams)
     assert calls
 
@@ -278,30 +239,6 @@ def test_training_step_reaches_every_parameter():
     assert silent == []
 
 
-def test_bits_of_training_are_those_of_coding(linear):
-    model = copy.deepcopy(linear)
-    model.cfg = replace(model.cfg, jitter=0.0)
-    for level in model.levels:
-        level.rows.float()
-        level.log_scale.data = level.log_scale.float()
-    model.row_context.float()
-    x = torch.from_numpy(smooth_pictures(1)[0]).permute(2, 0, 1)[None] / 255.0
-    tables, quality = linear.default_tables(), 50
-    bits = 0.0
-
-    def count(request):
-        nonlocal bits
-        bits += float(tables.code_lengths(request.q, request.indexes).sum())
-        return request.q
-
-    with torch.no_grad():
-        y_hat = drive(linear.passes((2, 2), quality, linear.analysis(x, quality)), count)
-        position = linear.axis.position(quality) / rate.LEVEL_STEPS
-        output = model(x, torch.tensor([position]))
-    assert torch.allclose(output.x_hat, linear.synthesis(y_hat, quality), atol=1e-3)
-    assert float(output.bits) == pytest.approx(bits, rel=0.03)
-
-
 def test_transforms_can_come_from_beta(tiny_weights, weights):
     torch.manual_seed(0)
     tensors = read_weights(tiny_weights)
@@ -309,8 +246,7 @@ def test_transforms_can_come_from_beta(tiny_weights, weights):
     model = build_model("hier", TINY_SIZES["hier"])
     model.adopt(tensors, crops)
     beta = load_model(find_model(tiny_weights)).model
-    tables = model.default_tables()
-    model.prepare(tables.bits(), tables.half_widths)
+    model.prepare()
     with torch.no_grad():
         finest = model._unpack(model.analysis(crops[:1], 50))[-1]
         assert torch.allclose(finest, beta.analysis(crops[:1], 50), atol=1e-4)

@@ -11,11 +11,12 @@ from imgcodec.codec.nets.capsules import Capsules, squash
 from imgcodec.codec.nets.choices import (
     NUM_ROWS,
     bits_of_choices,
-    path_of_codes,
     rows_of_logits,
 )
 from imgcodec.codec.nets.codebook import Codebook, nearest, perplexity, tree_order, used_share
+from imgcodec.codec.nets.exact import FLOAT
 from imgcodec.codec.nets.prior import CodePrior, context_of, group_of_positions
+from imgcodec.codec.nets.rate import rows_to_indexes
 
 
 @pytest.fixture(autouse=True)
@@ -140,24 +141,16 @@ def test_squash_keeps_directions_and_bounds_lengths():
     assert torch.allclose(torch.cosine_similarity(out, v, dim=1), torch.ones(5, 7), atol=1e-4)
 
 
-def test_paths_lead_to_their_codes():
-    codes = torch.arange(16).reshape(4, 4)
-    nodes, choices = path_of_codes(codes, 4)
-    assert nodes[0, 0].tolist() == [1, 2, 4, 8]
-    assert choices[3, 3].tolist() == [1, 1, 1, 1]
-    assert torch.equal((choices * 2 ** torch.arange(3, -1, -1)).sum(-1), codes)
-    assert torch.equal(nodes[..., 1:], 2 * nodes[..., :-1] + choices[..., :-1])
-
-
 def test_choice_rows_stand_for_their_logits():
     tables = choice_tables()
     logits = torch.linspace(-12, 12, 500).double()
-    rows = rows_of_logits(logits)
+    exact = rows_of_logits(logits)
+    rows = rows_to_indexes(exact)
     assert rows.min() == 0
     assert rows.max() == NUM_ROWS - 1
     middle = logits.abs() < 7.5
     for choice in (0, 1):
-        ideal = bits_of_choices(logits, torch.full_like(logits, choice)).numpy()
+        ideal = bits_of_choices(torch.full_like(exact, choice), exact).numpy()
         q = np.full(500, choice)
         sent = tables.code_lengths(q, rows.numpy())
         assert np.abs(sent - ideal)[middle.numpy()].max() < 0.125 / np.log(2) + 0.01
@@ -171,39 +164,14 @@ def test_groups_cover_every_position_once():
     assert [int((groups == g).sum()) for g in range(4)] == [12, 6, 9, 8]
 
 
-def test_the_prior_of_training_is_that_of_coding():
-    dims, bits = 4, 5
-    prior = CodePrior(dims, 8, bits)
-    with torch.no_grad():
-        prior.nodes.normal_()
-        prior.node_bias.normal_()
-    before = (torch.randn(1, dims, 6, 5) * 64).round() / 64
-    own = (torch.randn(1, dims, 6, 5) * 64).round() / 64
-    codes = torch.randint(0, 2**bits, (1, 6, 5))
-    trained = prior(before, own, codes)[0].detach()
-    prior.snap_()
-    groups = group_of_positions(6, 5)
-    nodes, choices = path_of_codes(codes[0], bits)
-    for group in range(4):
-        mask = groups == group
-        context = context_of(before[0].double(), own[0].double(), groups < group)
-        features = prior.features(context)[mask].detach()
-        coded = sum(
-            bits_of_choices(prior.logits(features, nodes[mask][:, i]), choices[mask][:, i])
-            for i in range(bits)
-        )
-        assert torch.allclose(coded.float(), trained[mask], atol=0.1)
-
-
 def test_the_prior_sees_nothing_that_is_not_decoded():
     prior = CodePrior(3, 8, 4)
-    with torch.no_grad():
-        prior.nodes.normal_()
     before, own = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
-    codes = torch.randint(0, 16, (1, 4, 4))
-    first = group_of_positions(4, 4) == 0
-    changed = torch.where(first, own, torch.randn_like(own))
-    bits, other = prior(before, own, codes)[0], prior(before, changed, codes)[0]
-    second = group_of_positions(4, 4) == 1
-    assert torch.equal(bits[first | second], other[first | second])
-    assert not torch.equal(bits[~(first | second)], other[~(first | second)])
+    groups = group_of_positions(4, 4)
+    changed = torch.where(groups == 0, own, torch.randn_like(own))
+    for number in (1, 2):
+        decoded = groups < number
+        features, other = (
+            prior(context_of(before, vectors, decoded), FLOAT) for vectors in (own, changed)
+        )
+        assert torch.equal(features, other) == (number == 1)

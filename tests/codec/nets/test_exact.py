@@ -10,10 +10,11 @@ from torch import nn
 from imgcodec.codec.nets.exact import (
     ACTIVATION_BITS,
     BIAS_BITS,
+    EXACT,
+    FLOAT,
     WEIGHT_BITS,
     ExactDepthwise,
     ExactPointwise,
-    activate_exact,
     compand,
     on_grid,
     snap_,
@@ -41,7 +42,7 @@ def test_pointwise_equals_python_integers():
     bias = (layer.bias.numpy() * 2**BIAS_BITS).astype(np.int64).astype(object)
     pixels = (x.reshape(40, -1).numpy() * 2**ACTIVATION_BITS).astype(np.int64).astype(object)
     expected = weight @ pixels + bias[:, None]
-    got = layer.exact(x).reshape(7, -1).numpy() * 2**BIAS_BITS
+    got = layer(x[None], EXACT).reshape(7, -1).numpy() * 2**BIAS_BITS
     assert (got.astype(np.int64).astype(object) == expected).all()
     assert (got == np.round(got)).all()
 
@@ -50,7 +51,7 @@ def test_depthwise_equals_python_integers():
     torch.manual_seed(0)
     layer = _snapped(ExactDepthwise(3))
     x = _integers((3, 4, 5), 2)
-    got = layer.exact(x).numpy() * 2**BIAS_BITS
+    got = layer(x[None], EXACT)[0].numpy() * 2**BIAS_BITS
     padded = np.pad((x.numpy() * 2**ACTIVATION_BITS).astype(np.int64), ((0, 0), (1, 1), (1, 1)))
     weight = (layer.weight[:, 0].numpy() * 2**WEIGHT_BITS).astype(np.int64)
     bias = (layer.bias.numpy() * 2**BIAS_BITS).astype(np.int64)
@@ -67,20 +68,20 @@ def test_order_of_channels_changes_no_bit():
     permuted = ExactPointwise(96, 32).double().requires_grad_(False)
     permuted.weight.data = layer.weight[:, order].clone()
     permuted.bias.data = layer.bias.clone()
-    assert torch.equal(layer.exact(x), permuted.exact(x[order]))
+    assert torch.equal(layer(x[None], EXACT), permuted(x[None, order], EXACT))
 
 
-def test_forward_is_the_float_twin_of_exact():
+def test_float_arithmetic_is_about_the_exact_one():
     torch.manual_seed(2)
     for layer in (ExactPointwise(8, 8), ExactDepthwise(8)):
         _snapped(layer)
         x = _integers((8, 4, 4), 4)
-        assert torch.allclose(layer(x[None])[0], layer.exact(x), atol=1e-9)
+        assert torch.allclose(layer(x[None], FLOAT), layer(x[None], EXACT), atol=1e-9)
 
 
 def test_activation_lies_on_its_grid_and_in_range():
     x = torch.tensor([-1.0, 0.001, 0.002, 3.14159, 99.0], dtype=torch.float64)
-    y = activate_exact(x) * 2**ACTIVATION_BITS
+    y = EXACT.activate(x) * 2**ACTIVATION_BITS
     assert y.tolist() == [0, 0, 1, 804, 16 * 256 - 1]
 
 
