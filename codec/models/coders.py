@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -20,7 +21,29 @@ from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.errors import CorruptStreamError
 from imgcodec.codec.nets.choices import bits_of_choices
 from imgcodec.codec.nets.rate import bits_of_integers, bits_of_residual, rows_to_indexes
-from imgcodec.codec.nets.rounding import round_by_cost, thresholds_of, to_integers
+from imgcodec.codec.nets.rounding import (
+    THRESHOLD_MAX,
+    round_by_cost,
+    rounding_thresholds,
+    to_integers,
+)
+
+ROUNDING_STRENGTH = 0.6
+"""How far the encoder's rounding heeds the bits of the larger integer (0: plain rounding)."""
+
+
+@lru_cache(maxsize=16)
+def thresholds_of(tables: Tables, rounding: float = 1.0) -> Tensor:
+    """Return the thresholds of an encoder under tables, for `round_by_cost`.
+
+    Args:
+        tables: of the model.
+        rounding: factor of the strength that models are trained with, 0 for plain rounding.
+    """
+    with torch.inference_mode(False):
+        plain = rounding_thresholds(tables.bits(), tables.half_widths, ROUNDING_STRENGTH)
+        scaled = 0.5 + (torch.from_numpy(plain) - 0.5) * rounding
+        return scaled.clamp(max=THRESHOLD_MAX)
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.nets.exact import MAGNITUDE_MAX
 
 THRESHOLD_MAX = 0.99
-ROUNDING_STRENGTH = 0.6
-"""How far the encoder's rounding heeds the bits of the larger integer (0: plain rounding)."""
 
 
 def rounding_thresholds(
@@ -42,20 +38,6 @@ def rounding_thresholds(
         fractions = 0.5 + strength * extra * (math.log(2) / 12)
         thresholds[row, :half] = np.minimum(fractions, THRESHOLD_MAX)
     return thresholds
-
-
-@lru_cache(maxsize=16)
-def thresholds_of(tables: Tables, rounding: float = 1.0) -> Tensor:
-    """Return the thresholds of an encoder under tables, for `round_by_cost`.
-
-    Args:
-        tables: of the model.
-        rounding: factor of the strength that models are trained with, 0 for plain rounding.
-    """
-    with torch.inference_mode(False):
-        plain = rounding_thresholds(tables.bits(), tables.half_widths, ROUNDING_STRENGTH)
-        scaled = 0.5 + (torch.from_numpy(plain) - 0.5) * rounding
-        return scaled.clamp(max=THRESHOLD_MAX)
 
 
 def round_by_cost(x: Tensor, indexes: Tensor, thresholds: Tensor) -> Tensor:
