@@ -32,6 +32,7 @@ from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS
 from imgcodec.codec.nets.objective import Objective
 
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "weights"
+IDS_FILE = WEIGHTS_DIR / "ids.json"
 QUALITY_POSITIONS = "quality.positions"
 """Tensor of the calibrated quality scale, if there is one; see `nets.rate.RateAxis`."""
 TABLE_PREFIX = "tables."
@@ -84,6 +85,16 @@ class LoadedModel:
     def stream_hash(self) -> bytes:
         """Return the four bytes that streams carry."""
         return bytes.fromhex(self.info.hash)[:HASH_BYTES]
+
+
+def read_ids() -> dict[str, dict[str, str]]:
+    """Return what is pinned of every id that ever had weights here, installed or not.
+
+    Entries have the `hash` of the tensors and, where an id was given up before any release, why it
+    was `withdrawn`. Ids are only ever added.
+    """
+    ids: dict[str, dict[str, str]] = json.loads(IDS_FILE.read_text(encoding="utf-8"))
+    return ids
 
 
 def list_models() -> list[ModelInfo]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +13,13 @@ from torch import nn
 
 import imgcodec
 from imgcodec.codec.coding import decode_latents
-from imgcodec.codec.container import read_stream
-from imgcodec.codec.models.weights import LoadedModel
+from imgcodec.codec.container import read_header, read_stream
+from imgcodec.codec.models.weights import LoadedModel, read_ids
 from imgcodec.codec.nets.exact import ExactPointwise
 from imgcodec.codec.nets.prior import CodePrior
 from tests.codec.conftest import smooth_pictures
 from tests.codec.doubles import Shuffled
-from tests.codec.golden import GOLDEN_DIR, GOLDEN_FILE
+from tests.codec.golden import ENTRIES, GOLDEN_DIR
 
 QUALITIES = (5, 60, 100)
 
@@ -131,16 +130,35 @@ def test_exact_networks_with_their_channels_permuted(installed, streams, expecte
     assert bool(calls) == bool(priors)
 
 
+def test_ids_are_pinned_to_their_hashes():
+    """The hash in the header of a golden file is that of the weights that wrote it."""
+    ids = read_ids()
+    for info in imgcodec.list_models():
+        assert info.hash == ids[info.id]["hash"], f"{info.id} is other weights than it was"
+    for name, pinned in ids.items():
+        files = sorted((GOLDEN_DIR / name).glob("*.cvb"))
+        if "withdrawn" in pinned:
+            assert pinned["withdrawn"], f"{name}: say why it was withdrawn"
+            continue
+        assert len(files) >= 5, f"{name} has no golden files"
+        for file in files:
+            assert read_header(file.read_bytes()).model_hash.hex() == pinned["hash"][:8]
+
+
 def test_golden_files_decode_to_their_committed_integers():
-    """Files written once; regenerate with `python -m tests.codec.golden` when weights change."""
-    golden = json.loads(GOLDEN_FILE.read_text())
-    assert {entry["model"] for entry in golden.values()} == {m.id for m in imgcodec.list_models()}
-    for name, entry in golden.items():
-        data = (GOLDEN_DIR / name).read_bytes()
-        found = imgcodec.inspect(data, verify=True)
-        assert found.integers_sha256 == entry["integers_sha256"], name
-        assert found.model == entry["model"]
-        back = np.asarray(imgcodec.decode(data).convert("RGB"))
-        means = back.reshape(-1, 3).mean(axis=0)
-        np.testing.assert_allclose(means, entry["mean_rgb"], atol=0.05, err_msg=name)
-    assert {path.name for path in Path(GOLDEN_DIR).glob("*.cvb")} == set(golden)
+    installed_ids = {info.id for info in imgcodec.list_models()}
+    for folder in sorted(GOLDEN_DIR.iterdir()):
+        assert folder.name in read_ids()
+        entries = json.loads((folder / ENTRIES).read_text())
+        assert {path.name for path in folder.glob("*.cvb")} == set(entries)
+        if folder.name not in installed_ids:
+            continue
+        for name, entry in entries.items():
+            data = (folder / name).read_bytes()
+            found = imgcodec.inspect(data, verify=True)
+            assert found.integers_sha256 == entry["integers_sha256"], name
+            assert found.model == folder.name
+            back = np.asarray(imgcodec.decode(data).convert("RGB"))
+            means = back.reshape(-1, 3).mean(axis=0)
+            np.testing.assert_allclose(means, entry["mean_rgb"], atol=0.05, err_msg=name)
+
