@@ -99,8 +99,12 @@ def read_ids() -> dict[str, dict[str, str]]:
 
 def list_models() -> list[ModelInfo]:
     """Return the models whose weights are installed with the package, by id."""
+    return [_read_info(path) for path in _installed()]
+
+
+def _installed() -> list[Path]:
     paths = sorted(WEIGHTS_DIR.glob("*.safetensors"))
-    return [_read_info(path) for path in paths if "." not in path.stem]
+    return [path for path in paths if "." not in path.stem]
 
 
 def find_model(name: str | Path) -> ModelInfo:
@@ -111,12 +115,13 @@ def find_model(name: str | Path) -> ModelInfo:
     """
     if str(name).endswith(".safetensors"):
         return _read_info(Path(name))
-    models = list_models()
-    fitting = [m for m in models if m.id == name] or [m for m in models if m.family == name]
+    ids = [path.stem for path in _installed()]
+    fitting = [i for i in ids if i == name] or [i for i in ids if i.partition("-")[0] == name]
     if not fitting:
-        known = ", ".join(m.id for m in models) or "none installed"
+        known = ", ".join(ids) or "none installed"
         raise UnknownModelError(f"no model '{name}'; known: {known}")
-    return max(fitting, key=lambda m: int(m.id.rpartition("-")[2]))
+    newest = max(fitting, key=lambda i: int(i.rpartition("-")[2]))
+    return _read_info(WEIGHTS_DIR / f"{newest}.safetensors")
 
 
 TUNES = {"eye": "beta-base-3", "psnr": "beta-base-2"}
@@ -140,6 +145,11 @@ def find_model_of_stream(stream_hash: bytes, name: str | Path | None = None) -> 
     Raises:
         UnknownModelError: none has the hash.
     """
+    if name is None:
+        for model_id, pinned in read_ids().items():
+            path = WEIGHTS_DIR / f"{model_id}.safetensors"
+            if bytes.fromhex(pinned["hash"])[:HASH_BYTES] == stream_hash and path.exists():
+                return _read_info(path)
     models = list_models() if name is None else [find_model(name)]
     for model in models:
         if bytes.fromhex(model.hash)[:HASH_BYTES] == stream_hash:
