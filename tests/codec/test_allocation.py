@@ -57,7 +57,7 @@ def _sent(loaded: LoadedModel, data: bytes) -> list[list[int]]:
     """Return the allocation of each tile."""
     found = []
 
-    def observe(tile, request, q):
+    def observe(tile, block, indexes, q):
         if not any(tile is seen for seen, _ in found):
             found.append((tile, q.tolist()))
 

@@ -184,7 +184,7 @@ def test_decoder_written_from_the_spec_finds_the_same_picture(quality, level_bit
     data = imgcodec.encode(pixels, model=weights, quality=quality, level_bits=level_bits)
     expected = []
     with torch.inference_mode():
-        decode_latents(loaded, read_stream(data), observe=lambda t, p, q: expected.append(q))
+        decode_latents(loaded, read_stream(data), observe=lambda *seen: expected.append(seen[-1]))
     decoder = HierSpecDecoder(weights, loaded.tables, data)
     found = decoder.integers()
     assert len(expected) == 13

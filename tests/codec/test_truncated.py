@@ -37,8 +37,8 @@ def _passes(loaded, data: bytes) -> list[Found]:
     """Return every pass that is decoded, in order."""
     found: list[Found] = []
 
-    def observe(tile, request, q):
-        found.append(((tile.top, tile.left), request.name, q.tobytes()))
+    def observe(tile, block, indexes, q):
+        found.append(((tile.top, tile.left), block.name, q.tobytes()))
 
     decode_latents(loaded, read_stream(data, allow_truncated=True), observe=observe)
     return found
