@@ -52,8 +52,13 @@ class TrainOutput:
     stats: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class NoTerms:
+    """Of families whose training is told everything by the loss."""
+
+
 class CodecModel(nn.Module, ABC):
-    """A trained transform with its entropy model."""
+    """A trained transform with its entropy model, made of sizes and terms of its training."""
 
     family: str
     latent_channels: int
@@ -86,6 +91,11 @@ class CodecModel(nn.Module, ABC):
         if self.axis is not None:
             return self.axis.position(quality) / rate.LEVEL_STEPS
         return (quality - 1) * self.max_level / 99
+
+    @abstractmethod
+    def __init__(self, cfg: Any, terms: Any) -> None:
+        """Build an untrained model."""
+        super().__init__()
 
     # ---- training ----------------------------------------------------------------------
 

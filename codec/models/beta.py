@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgcodec.codec.entropy.tables import Tables
-from imgcodec.codec.models.base import CodecModel, TrainOutput, normal_tables
+from imgcodec.codec.models.base import CodecModel, NoTerms, TrainOutput, normal_tables
 from imgcodec.codec.models.coders import Block, Coder, Train
 from imgcodec.codec.models.masked import MaskedLatent
 from imgcodec.codec.nets import rate
@@ -92,8 +92,8 @@ class BetaModel(CodecModel):
     float32_parameters = frozenset({"y_deviation", "log_gain", "z_log_gain"})
     decoder_prefixes = ("g_s.", "klt_synthesis.")
 
-    def __init__(self, cfg: BetaConfig) -> None:
-        super().__init__()
+    def __init__(self, cfg: BetaConfig, terms: NoTerms) -> None:
+        super().__init__(cfg, terms)
         self.cfg = cfg
         m, anchors = cfg.latent_channels, cfg.num_anchors
         self.axis = rate.RateAxis(anchors, cfg.lambda_min, cfg.lambda_max)

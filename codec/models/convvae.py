@@ -71,6 +71,17 @@ class ConvVaeConfig:
     Attributes:
         latent_channels: M.
         channels: of the features at 1/2; twice and four times as many at 1/4 and 1/8.
+    """
+
+    latent_channels: int = 16
+    channels: int = 24
+
+
+@dataclass(frozen=True)
+class ConvVaeTerms:
+    """What the training of a convvae model needs to know.
+
+    Attributes:
         likelihood: of a pixel, "bernoulli" (cross entropy of grey values in [0, 1]) or "gaussian".
         deviation: standard deviation of the Gaussian likelihood.
 
@@ -78,8 +89,6 @@ class ConvVaeConfig:
         ValueError: unknown likelihood, or a deviation that is not positive.
     """
 
-    latent_channels: int = 16
-    channels: int = 24
     likelihood: str = "bernoulli"
     deviation: float = 0.2
 
@@ -102,9 +111,9 @@ class ConvVaeModel(CodecModel):
     float32_parameters = frozenset({"log_gain"})
     decoder_prefixes = ("g_s.", "pixel_bias")
 
-    def __init__(self, cfg: ConvVaeConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+    def __init__(self, cfg: ConvVaeConfig, terms: ConvVaeTerms) -> None:
+        super().__init__(cfg, terms)
+        self.cfg, self.terms = cfg, terms
         c, m = cfg.channels, cfg.latent_channels
         self.latent_channels = m
         features = 4 * c * COARSE_PX**2
@@ -261,10 +270,10 @@ class ConvVaeModel(CodecModel):
 
     def _cost_nats(self, logits: Tensor, grey: Tensor) -> Tensor:
         """Return the negative log-likelihood of every pixel (N, 1, 32, 32) in nats."""
-        if self.cfg.likelihood == "bernoulli":
+        if self.terms.likelihood == "bernoulli":
             return F.binary_cross_entropy_with_logits(logits, grey, reduction="none")
-        error = (grey - torch.sigmoid(logits)) / self.cfg.deviation
-        return 0.5 * error.square() + math.log(self.cfg.deviation * math.sqrt(2 * math.pi))
+        error = (grey - torch.sigmoid(logits)) / self.terms.deviation
+        return 0.5 * error.square() + math.log(self.terms.deviation * math.sqrt(2 * math.pi))
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, log_variance: Tensor, weight: float) -> None:

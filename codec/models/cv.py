@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imgcodec.codec.models.discrete import DiscreteModel
+from imgcodec.codec.models.discrete import DiscreteModel, DiscreteTerms
 from imgcodec.codec.nets.capsules import Capsules
 
 
@@ -23,15 +23,19 @@ class CvConfig:
     num_primary: int = 4
     primary_dims: int = 16
     output_dims: int = 4
-    assignment: float = 0.25
-    straight_through: bool = True
     encoder_channels: tuple[int, int] = (128, 192)
     encoder_blocks: tuple[int, int] = (2, 2)
     decoder_channels: tuple[int, int] = (128, 192)
     decoder_blocks: tuple[int, int] = (4, 3)
     prior_width: int = 64
-    commitment: float = 0.25
-    lmbda: float = 0.01
+
+
+@dataclass(frozen=True)
+class CvTerms(DiscreteTerms):
+    """What the training of a cv model needs to know besides; see `nets.capsules`."""
+
+    assignment: float = 0.25
+    straight_through: bool = True
 
 
 class CvModel(DiscreteModel):
@@ -39,7 +43,7 @@ class CvModel(DiscreteModel):
 
     family = "cv"
 
-    def __init__(self, cfg: CvConfig) -> None:
+    def __init__(self, cfg: CvConfig, terms: CvTerms) -> None:
         capsules = [
             Capsules(
                 cfg.latent_channels,
@@ -48,12 +52,14 @@ class CvModel(DiscreteModel):
                 cfg.num_primary,
                 cfg.primary_dims,
                 cfg.output_dims,
-                cfg.assignment,
-                cfg.straight_through,
+                terms.assignment,
+                terms.straight_through,
             )
             for _ in range(cfg.stages)
         ]
         super().__init__(
+            cfg,
+            terms,
             capsules,
             num_bits=cfg.pose_bits + cfg.level_bits,
             dims=cfg.latent_channels,
@@ -62,7 +68,4 @@ class CvModel(DiscreteModel):
             decoder_channels=cfg.decoder_channels,
             decoder_blocks=cfg.decoder_blocks,
             prior_width=cfg.prior_width,
-            commitment=cfg.commitment,
-            lmbda=cfg.lmbda,
         )
-        self.cfg = cfg

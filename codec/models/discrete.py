@@ -18,6 +18,8 @@ groups. Families differ in their quantisers only. Residual stages: Zeghidour et 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,18 +56,30 @@ def choice_tables() -> Tables:
     return Tables(frequencies, np.ones(NUM_ROWS, np.int64))
 
 
+@dataclass(frozen=True)
+class DiscreteTerms:
+    """What the training of a discrete model needs to know.
+
+    Attributes:
+        commitment: weight of the distance of y to its codes.
+        lmbda: weight of the distortion against the bits.
+    """
+
+    commitment: float = 0.25
+    lmbda: float = 0.01
+
+
 class DiscreteModel(CodecModel):
     """Transform and prior around one quantiser per stage.
 
     Args:
+        cfg, terms: of the family.
         quantisers: one per stage, with `forward`, `encode`, `table`, `snap_`,
             `init_from_vectors`, `exact_names` and `straight_through` as in `nets.codebook`.
         num_bits: bits of a code, the same in all stages.
         dims: D.
         encoder_channels, encoder_blocks, decoder_channels, decoder_blocks: at 1/8 and at 1/16.
         prior_width: channels of the prior.
-        commitment: weight of the distance of y to its codes.
-        lmbda: weight of the distortion against the bits.
     """
 
     stride_px = STRIDE
@@ -74,6 +88,8 @@ class DiscreteModel(CodecModel):
 
     def __init__(
         self,
+        cfg: Any,
+        terms: DiscreteTerms,
         quantisers: list[nn.Module],
         *,
         num_bits: int,
@@ -83,15 +99,13 @@ class DiscreteModel(CodecModel):
         decoder_channels: tuple[int, int],
         decoder_blocks: tuple[int, int],
         prior_width: int,
-        commitment: float,
-        lmbda: float,
     ) -> None:
-        super().__init__()
+        super().__init__(cfg, terms)
+        self.cfg, self.terms = cfg, terms
         self.num_stages = len(quantisers)
         self.num_bits = num_bits
         self.latent_channels = dims
         self.max_level = float(self.num_stages)
-        self.commitment, self.lmbda = commitment, lmbda
         self.klt_analysis = nn.Conv2d(3 * STRIDE**2, dims, 1)
         self.klt_synthesis = nn.Conv2d(dims, 3 * STRIDE**2, 1)
         self.register_buffer("y_deviation", torch.ones(dims))
@@ -154,7 +168,7 @@ class DiscreteModel(CodecModel):
 
     def lambdas(self, level: Tensor) -> Tensor:
         """Return the weight of the distortion, the same at every level (B,)."""
-        return torch.full_like(level, self.lmbda)
+        return torch.full_like(level, self.terms.lmbda)
 
     def forward(self, x: Tensor, level: Tensor) -> TrainOutput:
         """Run a training batch; level (B,) in [0, stages) chooses the number of stages."""
@@ -182,7 +196,7 @@ class DiscreteModel(CodecModel):
             stats[f"perplexity_{stage + 1}"] = perplexity(quantiser.usage)
         if self.quantisers[0].straight_through:
             y_hat = y_hat + y - y.detach()
-        scale = self.commitment * self.lmbda * 255.0**2 * UNIT**2 / (3 * STRIDE**2)
+        scale = self.terms.commitment * self.terms.lmbda * 255.0**2 * UNIT**2 / (3 * STRIDE**2)
         # The priors of stages that a crop does not use learn from it all the same.
         unused = (stage_bits * (1 - is_used)).sum(dim=1).mean() / pixels
         return TrainOutput(

@@ -78,9 +78,6 @@ class HierConfig:
 
     Attributes:
         side_channels: the last of level 2, without a linear part; see `CoarserLatents`.
-        preview_share: share of the crops of a batch that are also decoded from a prefix.
-        preview_weight: weight of the squared error of these previews in grey levels.
-        jitter: a quarter of the crops codes the coarse levels at rates up to this many anchors off.
     """
 
     latent_channels: tuple[int, int, int] = (48, 112, 320)
@@ -96,6 +93,18 @@ class HierConfig:
     num_anchors: int = 8
     lambda_min: float = 0.0009
     lambda_max: float = 0.18
+
+
+@dataclass(frozen=True)
+class HierTerms:
+    """What the training of a hier model needs to know.
+
+    Attributes:
+        preview_share: share of the crops of a batch that are also decoded from a prefix.
+        preview_weight: weight of the squared error of these previews in grey levels.
+        jitter: a quarter of the crops codes the coarse levels at rates up to this many anchors off.
+    """
+
     preview_share: float = 0.125
     preview_weight: float = 0.0005
     jitter: float = 2.0
@@ -115,9 +124,9 @@ class HierModel(CodecModel):
     )
     decoder_prefixes = ("g_s.", "g_s_coarse.", "klt_synthesis.")
 
-    def __init__(self, cfg: HierConfig) -> None:
-        super().__init__()
-        self.cfg = cfg
+    def __init__(self, cfg: HierConfig, terms: HierTerms) -> None:
+        super().__init__(cfg, terms)
+        self.cfg, self.terms = cfg, terms
         sizes, anchors = cfg.latent_channels, cfg.num_anchors
         self.axis = rate.RateAxis(anchors, cfg.lambda_min, cfg.lambda_max)
         self.max_level = anchors - 1
@@ -232,12 +241,12 @@ class HierModel(CodecModel):
         means = [bits.mean() / x[0, 0].numel() for bits in coder.bits.values()]
         stats = {f"bpp_{k}": bpp for k, bpp in enumerate(means, 1)}
         auxiliary = x.new_zeros(())
-        if self.cfg.preview_share:
-            count = max(1, round(len(x) * self.cfg.preview_share))
+        if self.terms.preview_share:
+            count = max(1, round(len(x) * self.terms.preview_share))
             chosen = torch.randperm(len(x), device=x.device)[:count]
             shown = self._preview(y[chosen], [w[chosen] for w in weights])
             stats["preview_mse"] = (shown - x[chosen]).square().mean() * 255.0**2
-            auxiliary = self.cfg.preview_weight * stats["preview_mse"]
+            auxiliary = self.terms.preview_weight * stats["preview_mse"]
         x_hat = self._synthesise(self._unpack(y_hat), weights[-1])
         return TrainOutput(x_hat, coder.total_bits, auxiliary, stats)
 
@@ -245,7 +254,7 @@ class HierModel(CodecModel):
         """Return anchor weights (B, A) of each level, where jittered at rates of their own."""
         weights = []
         for k in range(NUM_LEVELS):
-            off = (2 * torch.rand_like(level) - 1) * self.cfg.jitter * is_jittered
+            off = (2 * torch.rand_like(level) - 1) * self.terms.jitter * is_jittered
             at = level if k == NUM_LEVELS - 1 else (level + off).clamp(0, self.max_level)
             weights.append(anchor_weights(at, self.cfg.num_anchors))
         return weights

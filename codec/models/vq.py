@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imgcodec.codec.models.discrete import DiscreteModel
+from imgcodec.codec.models.discrete import DiscreteModel, DiscreteTerms
 from imgcodec.codec.nets.codebook import Codebook
 
 
@@ -24,8 +24,6 @@ class VqConfig:
     decoder_channels: tuple[int, int] = (128, 192)
     decoder_blocks: tuple[int, int] = (4, 3)
     prior_width: int = 64
-    commitment: float = 0.25
-    lmbda: float = 0.01
 
 
 class VqModel(DiscreteModel):
@@ -33,9 +31,11 @@ class VqModel(DiscreteModel):
 
     family = "vq"
 
-    def __init__(self, cfg: VqConfig) -> None:
+    def __init__(self, cfg: VqConfig, terms: DiscreteTerms) -> None:
         quantisers = [Codebook(cfg.latent_channels, cfg.num_bits) for _ in range(cfg.stages)]
         super().__init__(
+            cfg,
+            terms,
             quantisers,
             num_bits=cfg.num_bits,
             dims=cfg.latent_channels,
@@ -44,7 +44,4 @@ class VqModel(DiscreteModel):
             decoder_channels=cfg.decoder_channels,
             decoder_blocks=cfg.decoder_blocks,
             prior_width=cfg.prior_width,
-            commitment=cfg.commitment,
-            lmbda=cfg.lmbda,
         )
-        self.cfg = cfg

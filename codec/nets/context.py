@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from imgcodec.codec.errors import OptionError
 from imgcodec.codec.nets.blocks import Block, pointwise
 from imgcodec.codec.nets.exact import (
     BIAS_BITS,
@@ -29,7 +30,12 @@ def pass_masks(num_passes: int, channels: int) -> Tensor:
     Channels fall into `num_passes` interleaved groups. With four passes group g of phase f is
     coded in pass ``g ^ f``: every pass codes a quarter of the channels at every position and a
     different quarter at each neighbour. With two, the halves have opposite checkerboard phases.
+
+    Raises:
+        OptionError: another number of passes, which would leave latents out.
     """
+    if num_passes not in (2, 4):
+        raise OptionError(f"num_passes is 2 or 4, not {num_passes}")
     group = torch.arange(channels) % num_passes
     masks = torch.zeros(num_passes, channels, 2, 2, dtype=torch.bool)
     for row in range(2):

@@ -104,7 +104,7 @@ def train(
     is_half = precision is torch.bfloat16
     report(f"{len(bank.pictures)} pictures, {world} process(es) on {device} in {precision}")
 
-    model = build_model(recipe.family, recipe.model)
+    model = build_model(recipe.family, recipe.model, recipe.terms)
     state = TrainState()
     if init is not None and family_of_weights(init) != recipe.family:
         crops = bank.sample(ADOPTION_CROPS, random.Random(cfg.seed), 0.5, 0.5, 0.5)

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from imgcodec.codec.errors import OptionError
+from imgcodec.codec.models.registry import resolve
 from imgcodec.codec.strict import RecipeError, build, check_keys
 from imgcodec.codec.training.adversarial import AdversarialRecipe
 from imgcodec.codec.training.losses import LossRecipe
@@ -78,7 +80,7 @@ class TrainRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A resolved recipe: family, its sizes, what to minimise, and how to train.
+    """A resolved recipe: family, its sizes and terms, what to minimise, and how to train.
 
     Without an `adversarial` section there is no discriminator.
     """
@@ -88,6 +90,7 @@ class Recipe:
     model: dict[str, Any]
     train: TrainRecipe
     loss: LossRecipe = dataclasses.field(default_factory=LossRecipe)
+    terms: dict[str, Any] = dataclasses.field(default_factory=dict)
     adversarial: AdversarialRecipe | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,15 +124,21 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
 
 def recipe_from_dict(content: dict[str, Any], source: str) -> Recipe:
     """Check plain containers against the dataclasses; `source` names them in messages."""
-    known = ["family", "name", "model", "train", "loss", "adversarial"]
+    known = ["family", "name", "model", "terms", "train", "loss", "adversarial"]
     check_keys(content, known, source)
     if "family" not in content:
         raise RecipeError(f"{source}: key 'family' is missing")
     adversarial = content.get("adversarial")
+    family = str(content["family"])
+    try:
+        sizes, terms = resolve(family, content.get("model") or {}, content.get("terms") or {})
+    except OptionError as error:
+        raise RecipeError(f"{source}: {error}") from error
     return Recipe(
-        family=str(content["family"]),
-        name=str(content.get("name", f"{content['family']}-custom")),
-        model=dict(content.get("model") or {}),
+        family=family,
+        name=str(content.get("name", f"{family}-custom")),
+        model=sizes,
+        terms=terms,
         train=build(TrainRecipe, content.get("train") or {}, f"{source}: train"),
         loss=build(LossRecipe, content.get("loss") or {}, f"{source}: loss"),
         adversarial=None

@@ -161,4 +161,3 @@ def test_golden_files_decode_to_their_committed_integers():
             back = np.asarray(imgcodec.decode(data).convert("RGB"))
             means = back.reshape(-1, 3).mean(axis=0)
             np.testing.assert_allclose(means, entry["mean_rgb"], atol=0.05, err_msg=name)
-

@@ -11,7 +11,6 @@ import torch
 
 from imgcodec.codec.errors import UnknownModelError
 from imgcodec.codec.models.base import normal_tables
-from imgcodec.codec.models.beta import BetaConfig, BetaModel
 from imgcodec.codec.models.coders import Count, Relax, thresholds_of
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.models.weights import find_model, find_model_of_stream, load_model
@@ -81,7 +80,7 @@ def test_levels_are_dyadic_and_monotone(tiny):
 
 def test_klt_start_is_a_linear_codec():
     torch.manual_seed(0)
-    model = BetaModel(BetaConfig(latent_channels=768, exact_width=8, context_width=8))
+    model = build_model("beta", {"latent_channels": 768, "exact_width": 8, "context_width": 8})
     model.init_from_patches(torch.randn(2000, 768) @ torch.diag(torch.rand(768)))
     x = torch.rand(1, 3, 32, 48)
     with torch.no_grad():

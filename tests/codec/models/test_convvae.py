@@ -16,6 +16,7 @@ from imgcodec.codec.models.coders import Count
 from imgcodec.codec.models.convvae import (
     ConvVaeConfig,
     ConvVaeModel,
+    ConvVaeTerms,
     _from_blocks,
     _to_blocks,
     kl_nats,
@@ -45,9 +46,9 @@ def pictures():
     return (127 + 60 * waves[..., None] + generator.normal(0, 30, 3)).clip(0, 255).astype(np.uint8)
 
 
-def _model(**changes):
+def _model(**terms):
     torch.manual_seed(0)
-    return ConvVaeModel(ConvVaeConfig(**SIZES, **changes)).eval()
+    return ConvVaeModel(ConvVaeConfig(**SIZES), ConvVaeTerms(**terms)).eval()
 
 
 def test_divergence_is_that_of_torch():
@@ -197,6 +198,6 @@ def test_start_is_the_mean_picture():
 
 def test_wrong_likelihood_is_refused():
     with pytest.raises(ValueError, match="bernoulli, gaussian"):
-        ConvVaeConfig(likelihood="laplace")
+        ConvVaeTerms(likelihood="laplace")
     with pytest.raises(ValueError, match="positive"):
-        ConvVaeConfig(deviation=0.0)
+        ConvVaeTerms(deviation=0.0)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import imgcodec
 from imgcodec.codec.coding import decode_latents
 from imgcodec.codec.container import read_stream
-from imgcodec.codec.models.hier import HierConfig, HierModel
+from imgcodec.codec.models.hier import HierModel
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.models.weights import LoadedModel, find_model, load_model
 from imgcodec.codec.nets.exact import EXACT, FLOAT
@@ -40,7 +40,7 @@ def loaded(weights) -> LoadedModel:
 def linear() -> HierModel:
     """A model as it starts, before any training."""
     torch.manual_seed(0)
-    model = HierModel(HierConfig(**TINY_SIZES["hier"] | {"latent_channels": (16, 24, 48)}))
+    model = build_model("hier", TINY_SIZES["hier"] | {"latent_channels": [16, 24, 48]})
     patches = [
         F.pixel_unshuffle(torch.from_numpy(picture).permute(2, 0, 1)[None] / 255.0 - 0.5, 64)
         for picture in smooth_pictures(60)
