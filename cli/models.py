@@ -27,6 +27,7 @@ def command(console: Console) -> None:
                     "hash": model.hash,
                     "licence": model.licence,
                     "provenance": model.provenance,
+                    "runs": list(model.runs),
                     "path": str(model.path),
                     "decoders": list(model.decoders),
                 }
@@ -69,3 +70,5 @@ def command(console: Console) -> None:
     )
     for model in models:
         console.detail(f"{model.id}: {model.path}\n  {model.provenance}")
+        for run in model.runs:
+            console.detail("  run: " + ", ".join(f"{key} {value}" for key, value in run.items()))

@@ -55,6 +55,7 @@ class ModelInfo:
         bytes: size of the file.
         licence: licence of the weights.
         provenance: what they were trained on.
+        runs: the training runs behind them, oldest first, as far as they are recorded.
         path: the file.
         decoders: names of its decoders, "fidelity" first.
     """
@@ -68,6 +69,7 @@ class ModelInfo:
     bytes: int
     licence: str
     provenance: str
+    runs: tuple[dict[str, Any], ...]
     path: Path
     decoders: tuple[str, ...]
 
@@ -297,6 +299,7 @@ def _read_info(path: Path) -> ModelInfo:
             bytes=path.stat().st_size,
             licence=metadata["licence"],
             provenance=metadata["provenance"],
+            runs=tuple(json.loads(metadata.get("runs", "[]"))),
             path=path,
             decoders=(FIDELITY, *_further_decoders(path)),
         )

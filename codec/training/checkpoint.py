@@ -77,17 +77,37 @@ def load_checkpoint(
         optimiser.load_state_dict(values)
     if adversary is not None and content["adversary"] is not None:
         adversary.load_state_dict(content["adversary"])
-    for field in dataclasses.fields(state):
-        setattr(state, field.name, content["state"][field.name])
+    for name, value in content["state"].items():
+        setattr(state, name, value)
     version, internal, gauss = content["python_rng"]
     rng.setstate((version, tuple(internal), gauss))
     torch.set_rng_state(content["torch_rng"])
 
 
-def save_ema(path: Path, recipe: Recipe, ema: nn.Module, step: int) -> None:
-    """Write the averaged weights, as they are, with their recipe."""
+def save_ema(
+    path: Path, recipe: Recipe, ema: nn.Module, step: int, earlier: list[dict[str, Any]]
+) -> None:
+    """Write the averaged weights, as they are, with their recipe and the runs that made them.
+
+    Args:
+        path: target.
+        recipe: of this run.
+        ema: averaged model.
+        step: number of steps of this run.
+        earlier: runs before it, as `runs_of_weights` gives them.
+    """
     tensors = {name: t.contiguous() for name, t in ema.state_dict().items()}
-    metadata = {"recipe": json.dumps(recipe.to_dict()), "step": str(step)}
+    own = {
+        "recipe": recipe.name,
+        "steps": step,
+        "batch_size": recipe.train.batch_size,
+        "crop_px": recipe.train.crop_px,
+    }
+    metadata = {
+        "recipe": json.dumps(recipe.to_dict()),
+        "step": str(step),
+        "runs": json.dumps([*earlier, own]),
+    }
     temporary = path.with_suffix(".tmp")
     save_file(tensors, temporary, metadata)
     temporary.replace(path)
@@ -152,6 +172,20 @@ def open_weights(path: Path, framework: str) -> Iterator[Any]:
             yield file
     except SafetensorError as error:
         raise UnknownModelError(f"cannot read weights {path}: {error}") from error
+
+
+def runs_of_weights(path: Path) -> list[dict[str, Any]]:
+    """Return the training runs behind a safetensors file (averaged or shipped), oldest first.
+
+    Of files from before runs were recorded: what is known of them, in one entry.
+    """
+    metadata = metadata_of_weights(path)
+    if "runs" in metadata:
+        runs: list[dict[str, Any]] = json.loads(metadata["runs"])
+        return runs
+    known = {name: metadata[name] for name in ("id", "provenance") if name in metadata}
+    recipe = json.loads(metadata["recipe"])
+    return [known | {"recipe": recipe["name"], "steps": int(metadata.get("step", 0))}]
 
 
 def _recipe_of_weights(path: Path) -> dict[str, Any]:

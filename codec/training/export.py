@@ -29,6 +29,7 @@ from imgcodec.codec.training.checkpoint import (
     load_initial_weights,
     metadata_of_weights,
     open_weights,
+    runs_of_weights,
 )
 
 LICENCE = "MIT"
@@ -100,6 +101,7 @@ def export(
         "model": json.dumps(recipe["model"]),
         "recipe": metadata["recipe"],
         "step": metadata["step"],
+        "runs": json.dumps(runs_of_weights(ema)),
         "params": str(params),
         "kmac_encode": f"{encode_kmac:.2f}",
         "kmac_decode": f"{decode_kmac:.2f}",
@@ -151,6 +153,7 @@ def export_decoder(
         "hash": hash_of_tensors(arrays),
         "recipe": metadata["recipe"],
         "step": metadata["step"],
+        "runs": json.dumps(runs_of_weights(ema)),
         "licence": licence,
         "provenance": provenance,
     }

@@ -11,8 +11,9 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from imgcodec.codec.training.checkpoint import (
     load_checkpoint,
     load_initial_weights,
     read_weights,
+    runs_of_weights,
     save_checkpoint,
     save_ema,
 )
@@ -55,6 +57,7 @@ class TrainState:
     elapsed_s: float = 0.0
     skipped: int = 0
     best_lpips: float = math.inf
+    earlier_runs: list[dict[str, Any]] = field(default_factory=list)
 
 
 def train(
@@ -105,7 +108,7 @@ def train(
     report(f"{len(bank.pictures)} pictures, {world} process(es) on {device} in {precision}")
 
     model = build_model(recipe.family, recipe.model, recipe.terms)
-    state = TrainState()
+    state = TrainState(earlier_runs=[] if init is None else runs_of_weights(init))
     if init is not None and family_of_weights(init) != recipe.family:
         crops = bank.sample(ADOPTION_CROPS, random.Random(cfg.seed), 0.5, 0.5, 0.5)
         model.adopt(read_weights(init), crops.cpu())
@@ -317,7 +320,11 @@ class _Trainer:
             self.state,
             self.rng,
         )
-        save_ema(self.out_dir / "ema.safetensors", self.recipe, self.ema, self.state.step)
+        self._save_average("ema.safetensors")
+
+    def _save_average(self, name: str) -> None:
+        state = self.state
+        save_ema(self.out_dir / name, self.recipe, self.ema, state.step, state.earlier_runs)
 
     def _validate(self, held_out: list[tuple[str, np.ndarray]]) -> None:
         if not held_out:
@@ -332,7 +339,7 @@ class _Trainer:
             lpips = float(np.mean([row["lpips"] for row in rows]))
             if lpips < self.state.best_lpips:
                 self.state.best_lpips = lpips
-                save_ema(self.out_dir / "best.safetensors", self.recipe, self.ema, self.state.step)
+                self._save_average("best.safetensors")
         save_grid(pairs, self.out_dir / "samples" / f"step-{self.state.step:07d}.png")
         # Validation does not count as training time.
         self.started += time.monotonic() - started

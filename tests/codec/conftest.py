@@ -72,7 +72,7 @@ def make_tiny_weights(family: str, folder: Path) -> Path:
         for name, parameter in model.named_parameters():
             if name.endswith(("out.weight", "nodes")):
                 parameter.normal_(0, 0.02)
-    save_ema(folder / "ema.safetensors", recipe, model, step=0)
+    save_ema(folder / "ema.safetensors", recipe, model, step=0, earlier=[])
     target = folder / f"{recipe.name}.safetensors"
     export(folder / "ema.safetensors", target, pictures=pictures, provenance="synthetic waves")
     return target

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.training.bank import CropBank
-from imgcodec.codec.training.checkpoint import load_initial_weights
+from imgcodec.codec.training.checkpoint import load_initial_weights, runs_of_weights
 from imgcodec.codec.training.loop import train
 from imgcodec.codec.training.optim import build_optimisers, orthogonalise
 from tests.codec.conftest import smooth_pictures, tiny_recipe_of
@@ -113,7 +113,11 @@ def test_warm_start_takes_averaged_and_shipped_weights(
         models.append(model.state_dict())
     for name, tensor in models[0].items():
         assert torch.allclose(tensor, models[1][name], atol=2e-3), name
-    train(_with(tiny_recipe, steps=2), pictures, tmp_path, init=tiny_weights, report=_quiet)
+    recipe = _with(tiny_recipe, steps=2)
+    found = train(recipe, pictures, tmp_path, init=tiny_weights, report=_quiet)
+    first, second = runs_of_weights(found)  # every run that made the weights is told
+    assert first["recipe"] == "beta-tiny-1" and first["steps"] == 0
+    assert second == {"recipe": recipe.name, "steps": 2, "batch_size": 2, "crop_px": 64}
 
 
 def test_warm_start_from_another_size_is_refused(tiny_weights):
