@@ -17,8 +17,9 @@ from imgcodec.codec.picture.sheet import INK, Heading, Panel, draw_sheet, enlarg
 from imgcodec.eval.anchors import ImageCodec, get_codec
 from imgcodec.eval.anchors.base import RgbArray
 from imgcodec.eval.anchors.ours import DEFAULT_FAMILY
-from imgcodec.eval.pictures import Shot, detail_window, psnr_db
+from imgcodec.eval.pictures import Shot
 from imgcodec.eval.style import codec_style
+from imgcodec.eval.windows import detail_window
 
 RIVALS = ("jpeg", "webp", "avif")
 
@@ -71,14 +72,8 @@ class SizeSearch:
         data = self._encode(low)
         if len(data) > budget_bytes:
             return None
-        pixels = self._codec.decode(data)
-        return Shot(
-            self._codec.name,
-            self._codec.describe(low),
-            data,
-            pixels,
-            psnr_db(self._rgb, pixels),
-        )
+        setting = self._codec.describe(low)
+        return Shot.of(self._codec.name, setting, data, self._codec.decode(data), self._rgb)
 
     def _encode(self, quality: int) -> bytes:
         if quality not in self._files:
@@ -112,7 +107,7 @@ def run_demo(rgb: RgbArray, qualities: Sequence[int], model: str = "beta") -> It
             bpp=8 * len(data) / (rgb.shape[0] * rgb.shape[1]),
             encode_s=middle - start,
             decode_s=end - middle,
-            ours=Shot("imgcodec", f"q={quality}", data, pixels, psnr_db(rgb, pixels)),
+            ours=Shot.of("imgcodec", f"q={quality}", data, pixels, rgb),
             rivals={name: search.within(len(data)) for name, search in searches.items()},
         )
 
