@@ -10,10 +10,11 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 	&& echo $$python && break; done)
 IMAGE ?=
 DATASET ?= kodak
+WORKERS ?= 2
 PACKAGES := cli codec configs datasets eval
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format train bench build clean
+.PHONY: help install demo test test-all lint format train bench build clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,8 +43,12 @@ install: $(VENV)/.full  ## create .venv with imgcodec and all that evaluation an
 demo: $(VENV)/.demo  ## encode and decode a photograph and compare; IMAGE=path for your own
 	$(BIN)/imgcodec demo $(if $(IMAGE),"$(IMAGE)") --out runs/demo
 
-test: $(VENV)/.full  ## run the tests
-	$(BIN)/python -m pytest
+# A thread for each worker: two that share cores are slower than one.
+test: $(VENV)/.full  ## run the tests but for long sweeps; WORKERS=2 processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
+
+test-all: $(VENV)/.full  ## run all tests, as CI does
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.full  ## check style (ruff) and types (mypy)
 	$(BIN)/ruff check .

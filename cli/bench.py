@@ -259,14 +259,13 @@ def _report(
     codecs = [get_codec(name) for name in plan.codecs]
     info = RunInfo.load(out / bench.INFO_FILE)
     written = write_plots(rows, out, overlays, info.taught)
-    notes = [*info.metrics, *(f"{name}: {text}" for name, text in info.codecs.items())]
     page = write_report(
         rows,
         out / "report.html",
         bench.image_files(plan),
         overlays,
         codecs=codecs,
-        notes=notes,
+        notes=info.metrics,
     )
     return [*written, page]
 

@@ -26,30 +26,34 @@ Examples:
 def command(out: str, model: str, stage: int, force: bool, console: Console) -> None:
     """Draw a codebook as decoded patches, the most used code first.
 
-    Each patch is the centre of a field of the same code, decoded; later stages are drawn on top
-    of the most used code of each stage before. Use is what training saw last.
+    Each patch is the centre of a field of the same code, decoded. Of later stages it is what the
+    code changes where the stages before have their most used code, around grey and stretched.
+    Use is what training saw last.
     """
     check_writable(Path(out), force=force)
     format = picture_format(out)
 
-    from imgcodec.codec.codebooks import draw_codebook
+    from imgcodec.codec.codebooks import codebook_sheet, draw_codebook
     from imgcodec.codec.models.weights import find_model, load_model
     from imgcodec.codec.picture.write import write_image
 
     loaded = load_model(find_model(model))
     drawing = draw_codebook(loaded.model, stage)
-    write_image(drawing.image, Path(out), format)
+    about = (
+        f"{loaded.info.id}, stage {stage}: {drawing.num_codes} codes, "
+        f"{drawing.used_share:.1%} in use, perplexity {drawing.perplexity:.0f}"
+    )
+    differences = f"; differences, {drawing.contrast:.1f} times stretched" if stage > 1 else ""
+    write_image(codebook_sheet(drawing, about + differences), Path(out), format)
     figures = {
         "model": loaded.info.id,
         "stage": stage,
         "codes": drawing.num_codes,
         "used_share": drawing.used_share,
         "perplexity": drawing.perplexity,
+        "contrast": drawing.contrast,
         "output": out,
     }
     if console.is_json:
         console.record(figures)
-    console.note(
-        f"{loaded.info.id}, stage {stage}: {drawing.num_codes} codes, "
-        f"{drawing.used_share:.1%} in use, perplexity {drawing.perplexity:.0f} -> {out}"
-    )
+    console.note(f"{about} -> {out}")

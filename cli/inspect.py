@@ -32,7 +32,7 @@ Examples:
     "heatmap_path",
     metavar="PICTURE",
     type=click.Path(dir_okay=False),
-    help="Write a picture of the bits that each region took.",
+    help="Draw the bits that each part took over the faded picture.",
 )
 @click.option("--allow-truncated", is_flag=True, help="Describe what there is of a cut file.")
 @model_option
@@ -53,20 +53,24 @@ def command(
         heatmap_format = picture_format(heatmap_path)
 
     from imgcodec.codec import api
+    from imgcodec.codec.picture.heatmap import draw_heatmap
     from imgcodec.codec.picture.write import write_image
 
+    data = read_source(source)
     inspection = api.inspect(
-        read_source(source),
+        data,
         verify=verify,
         heatmap=heatmap_path is not None,
         model=model,
         allow_truncated=allow_truncated,
     )
     if heatmap_path is not None:
-        assert inspection.heatmap is not None
-        write_image(inspection.heatmap, Path(heatmap_path), heatmap_format)
+        assert inspection.heatmap is not None and inspection.heatmap_cell_px is not None
+        picture = api.decode(data, model=model, allow_truncated=allow_truncated)
+        heatmap = draw_heatmap(inspection.heatmap, inspection.heatmap_cell_px, picture)
+        write_image(heatmap, Path(heatmap_path), heatmap_format)
         console.note(
-            f"heatmap: {heatmap_path}, brightest position {inspection.heatmap_max_bits:.1f} bits"
+            f"heatmap: {heatmap_path}, at most {inspection.heatmap.max():.3g} bits a pixel"
         )
     if console.is_json:
         console.record(_as_json(inspection))
@@ -106,7 +110,7 @@ def _as_json(inspection: Inspection) -> dict[str, Any]:
         ],
         "integers_sha256": inspection.integers_sha256,
         "estimated_bytes": inspection.estimated_bytes,
-        "heatmap_max_bits": inspection.heatmap_max_bits,
+        "heatmap_max_bpp": None if inspection.heatmap is None else float(inspection.heatmap.max()),
     }
 
 

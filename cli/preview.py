@@ -48,7 +48,7 @@ Examples:
     "--reference",
     metavar="PICTURE",
     type=click.Path(dir_okay=False, exists=True),
-    help="The original: adds the PSNR of each step.",
+    help="The original: adds the PSNR of each step, and to the sheet the picture.",
 )
 @click.option("--decoder", metavar="NAME", default="fidelity", show_default=True)
 @model_option
@@ -78,7 +78,7 @@ def command(
     from imgcodec.codec.picture.read import read_picture
     from imgcodec.codec.picture.write import write_image
     from imgcodec.codec.previews import preview
-    from imgcodec.eval.sheet import captioned_sheet
+    from imgcodec.eval.steps import steps_sheet
 
     original = None if reference is None else read_picture(reference).pixels
     steps = list(preview(read_source(source), model=model, decoder=decoder))
@@ -93,10 +93,7 @@ def command(
             write_image(step.image, path)
             record["output"] = str(path)
     if sheet is not None:
-        captions = [_caption(record) for record in records]
-        images = [step.image for step in steps]
-        whole = captioned_sheet(list(zip(images, captions, strict=True)))
-        write_image(whole, Path(sheet), sheet_format)
+        write_image(steps_sheet(steps, original), Path(sheet), sheet_format)
         console.note(f"sheet: {sheet}")
     if console.is_json:
         console.record(records)
@@ -113,7 +110,7 @@ def _record(step: Preview, original: Any) -> dict[str, Any]:
     record = {
         "step": step.name,
         "bytes": step.num_bytes,
-        "bpp": 8 * step.num_bytes / (image.width * image.height),
+        "bpp": step.bpp,
     }
     if original is not None:
         pixels = np.asarray(image.convert("RGB"))
@@ -125,11 +122,6 @@ def _record(step: Preview, original: Any) -> dict[str, Any]:
             )
         record["psnr"] = psnr_db(original, pixels)
     return record
-
-
-def _caption(record: dict[str, Any]) -> str:
-    psnr = f", {record['psnr']:.2f} dB" if "psnr" in record else ""
-    return f"{record['step']}: {record['bytes']} bytes, {record['bpp']:.3f} bpp{psnr}"
 
 
 def _as_text(records: list[dict[str, Any]]) -> str:

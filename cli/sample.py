@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from imgcodec.codec.models.weights import LoadedModel
 
-    Rows = list[list[NDArray[np.uint8]]]
+    Pixels = NDArray[np.uint8]
 
 EXAMPLES = """\b
 Examples:
@@ -29,7 +30,19 @@ Examples:
   imgcodec sample -m vq --reconstruct a.png b.png -q 90 pairs.png"""
 
 PICTURE = click.Path(exists=True, dir_okay=False)
+SMALLEST_PX = 96
+"""Pictures with a smaller side are enlarged on the sheet, by a whole factor."""
 _MODES = ("random", "interpolate", "attribute", "reconstruct")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Rows of pictures, what stands above their columns and beside the rows, and what they are."""
+
+    rows: Sequence[Sequence[Pixels]]
+    what: str
+    headings: Sequence[str] = ()
+    labels: Sequence[str] = ()
 
 
 def _parse_size(ctx: click.Context, param: click.Parameter, value: str | None) -> object:
@@ -126,11 +139,12 @@ def command(
     force: bool,
     console: Console,
 ) -> None:
-    """Draw new pictures from a model, as a sheet in one picture.
+    """Draw new pictures from a model, as a labelled sheet in one picture.
 
     Without further options the integers of a file are drawn at random with the probabilities of
     the model's tables, and decoded. --interpolate, --attribute and --reconstruct start from
-    pictures instead: those given, or test digits of MNIST.
+    pictures instead: those given, or test digits of MNIST. Pictures smaller than 96 pixels are
+    enlarged by a whole factor.
     """
     chosen = (uniform, interpolate is not None, attribute is not None, reconstruct)
     if sum(chosen) > 1:
@@ -144,21 +158,28 @@ def command(
     from PIL import Image
 
     from imgcodec.codec.models.weights import find_model, load_model
+    from imgcodec.codec.picture.sheet import Heading, Panel, draw_sheet, enlarged
     from imgcodec.codec.picture.write import write_image
-    from imgcodec.codec.sampling import arrange
 
     loaded = load_model(find_model(model))
     if interpolate is not None:
-        rows = _interpolation(loaded, interpolate, steps, quality, spherical=spherical)
+        sheet = _interpolation(loaded, interpolate, steps, quality, spherical=spherical)
     elif attribute is not None:
         shown = _pictures(images, data, min(count, 8))
-        rows = _attributes(loaded, shown, attribute, strengths, data, max_pictures, quality)
+        sheet = _attributes(loaded, shown, attribute, strengths, data, max_pictures, quality)
     elif reconstruct:
-        rows = _reconstructions(loaded, _pictures(images, data, count), quality)
+        sheet = _reconstructions(loaded, _pictures(images, data, count), quality)
     else:
-        rows = _draws(loaded, count, size, quality, seed, uniform=uniform)
-    write_image(Image.fromarray(arrange(rows)), out, format)
-    num_pictures = sum(len(row) for row in rows)
+        sheet = _draws(loaded, count, size, quality, seed, uniform=uniform)
+    image = draw_sheet(
+        [[Panel(enlarged(Image.fromarray(p), SMALLEST_PX)) for p in row] for row in sheet.rows],
+        title=f"{loaded.info.id}, quality {quality}: {sheet.what}",
+        headings=[Heading(text) for text in sheet.headings],
+        labels=sheet.labels,
+        gap_px=4,
+    )
+    write_image(image, out, format)
+    num_pictures = sum(len(row) for row in sheet.rows)
     if console.is_json:
         console.record(
             {
@@ -166,7 +187,7 @@ def command(
                 "model": loaded.info.id,
                 "quality": quality,
                 "pictures": num_pictures,
-                "rows": len(rows),
+                "rows": len(sheet.rows),
             }
         )
     console.note(f"{num_pictures} pictures of {loaded.info.id} at quality {quality}: {out}")
@@ -180,42 +201,44 @@ def _draws(
     seed: int,
     *,
     uniform: bool,
-) -> Rows:
+) -> Sheet:
     import numpy as np
 
+    from imgcodec.codec.picture.sheet import wrap
     from imgcodec.codec.sampling import draw_picture, training_size
 
     rng = np.random.default_rng(seed)
     size = size or training_size(loaded)
     drawn = [draw_picture(loaded, size, quality, rng, uniform=uniform) for _ in range(count)]
-    return _wrap(drawn, math.ceil(math.sqrt(count)))
+    what = f"{'codes of equal probability' if uniform else 'drawn from its tables'}, seed {seed}"
+    return Sheet(list(wrap(drawn, math.ceil(math.sqrt(count)))), what)
 
 
 def _interpolation(
     loaded: LoadedModel, paths: tuple[str, str], steps: int, quality: int, *, spherical: bool
-) -> Rows:
+) -> Sheet:
     from imgcodec.codec.sampling import blend, latents_of, picture_of
 
     first, second = _read(paths)
     if first.shape != second.shape:
         raise click.UsageError("--interpolate needs two pictures of equal size.")
     start, end = (latents_of(loaded, pixels, quality) for pixels in (first, second))
-    row = []
-    for step in range(steps):
-        y = blend(start, end, step / (steps - 1), spherical=spherical)
-        row.append(picture_of(loaded, y, quality, first.shape[:2]))
-    return [row]
+    shares = [step / (steps - 1) for step in range(steps)]
+    latents = [blend(start, end, share, spherical=spherical) for share in shares]
+    row = [picture_of(loaded, y, quality, first.shape[:2]) for y in latents]
+    what = f"from {Path(paths[0]).name} to {Path(paths[1]).name}"
+    return Sheet([row], what, [f"{share:.0%}" for share in shares])
 
 
 def _attributes(
     loaded: LoadedModel,
-    shown: list[NDArray[np.uint8]],
+    shown: list[Pixels],
     label: str,
     strengths: list[float],
     data: Path | None,
     max_pictures: int,
     quality: int,
-) -> Rows:
+) -> Sheet:
     """Return a row for each picture: itself, then one reconstruction per strength."""
     from imgcodec.codec.sampling import attribute_vector, latents_of, picture_of
     from imgcodec.datasets.labels import load_labelled
@@ -233,34 +256,32 @@ def _attributes(
         size = pixels.shape[:2]
         moved = [picture_of(loaded, y + s * direction, quality, size) for s in strengths]
         rows.append([pixels, *moved])
-    return rows
+    return Sheet(
+        rows, f"{label} added", ["original", *(f"{s:+g}" if s else "0" for s in strengths)]
+    )
 
 
-def _reconstructions(loaded: LoadedModel, shown: list[NDArray[np.uint8]], quality: int) -> Rows:
+def _reconstructions(loaded: LoadedModel, shown: list[Pixels], quality: int) -> Sheet:
     """Return rows of pictures, each above the row of its reconstructions."""
+    from imgcodec.codec.picture.sheet import wrap
     from imgcodec.codec.sampling import latents_of, picture_of
 
-    rows: Rows = []
-    for row in _wrap(shown, min(16, len(shown))):
-        rows.append(row)
-        rows.append(
-            [picture_of(loaded, latents_of(loaded, p, quality), quality, p.shape[:2]) for p in row]
-        )
-    return rows
+    decoded = [
+        picture_of(loaded, latents_of(loaded, p, quality), quality, p.shape[:2]) for p in shown
+    ]
+    pairs = zip(wrap(shown, 16), wrap(decoded, 16), strict=True)
+    rows = [row for pair in pairs for row in pair]
+    return Sheet(rows, "reconstructions", labels=["original", "decoded"] * (len(rows) // 2))
 
 
-def _pictures(images: Sequence[str], data: Path | None, count: int) -> list[NDArray[np.uint8]]:
+def _pictures(images: Sequence[str], data: Path | None, count: int) -> list[Pixels]:
     """Return the pictures given, or the first of the test data."""
     from imgcodec.datasets.labels import load_labelled
 
     return _read(images) if images else load_labelled(data, "test", count)[0]
 
 
-def _read(paths: Sequence[str]) -> list[NDArray[np.uint8]]:
+def _read(paths: Sequence[str]) -> list[Pixels]:
     from imgcodec.codec.picture.read import read_picture
 
     return [read_picture(path).pixels for path in paths]
-
-
-def _wrap(pictures: list[NDArray[np.uint8]], columns: int) -> Rows:
-    return [pictures[start : start + columns] for start in range(0, len(pictures), columns)]

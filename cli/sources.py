@@ -6,14 +6,14 @@ an output only if it was made of the very bytes of its input.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from imgcodec.codec.files import file_sha256
+
 LOG_NAME = ".imgcodec-sources.jsonl"
-_BLOCK_BYTES = 1 << 20
 
 
 def remember_source(source: Path, target: Path) -> None:
@@ -25,7 +25,7 @@ def remember_source(source: Path, target: Path) -> None:
     line = {
         "output": target.name,
         "output_bytes": target.stat().st_size,
-        "input_sha256": _hash(source),
+        "input_sha256": file_sha256(source),
     }
     with (target.parent / LOG_NAME).open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
@@ -38,7 +38,7 @@ def is_made_of(target: Path, source: Path) -> bool:
         return (
             noted is not None
             and noted.get("output_bytes") == target.stat().st_size
-            and noted.get("input_sha256") == _hash(source)
+            and noted.get("input_sha256") == file_sha256(source)
         )
     return False
 
@@ -52,11 +52,3 @@ def _read_log(folder: Path) -> dict[str, dict[str, Any]]:
             entry = json.loads(line)
             noted[entry["output"]] = entry
     return noted
-
-
-def _hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

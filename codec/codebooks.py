@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from imgcodec.codec.errors import UnknownModelError
 from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.discrete import DiscreteModel
 from imgcodec.codec.nets.codebook import perplexity, used_share
+from imgcodec.codec.picture.sheet import Panel, draw_sheet, enlarged, wrap
 
 FIELD = 3
 """Side of the field of equal codes that is decoded for a patch, in latent positions."""
 BATCH = 64
+SMALLEST_PX = 32
+COLUMNS = 32
 
 
 @dataclass(frozen=True)
 class CodebookDrawing:
-    """A codebook as a picture.
+    """A codebook as pictures.
 
     Attributes:
-        image: patches of one latent position each, row by row, the most used code first.
-        num_codes: number of codes.
+        patches: uint8 (num_codes, side, side, 3), one latent position each, the most used code
+            first; of later stages the difference that a code makes, around grey, stretched.
+        contrast: how many times the differences of a later stage are stretched; 1 for stage 1.
         used_share: share of codes used at least a tenth as often as on average.
         perplexity: exp of the entropy of their use: `num_codes` if all are used alike.
     """
 
-    image: Image.Image
-    num_codes: int
+    patches: NDArray[np.uint8]
+    contrast: float
     used_share: float
     perplexity: float
+
+    @property
+    def num_codes(self) -> int:
+        """Number of codes."""
+        return len(self.patches)
 
 
 @torch.inference_mode()
@@ -55,20 +65,35 @@ def draw_codebook(model: CodecModel, stage: int) -> CodebookDrawing:
     order = torch.argsort(usage, descending=True, stable=True)
     vectors = before + model.quantisers[stage - 1].table()[order].float()
     quality = model.quality_ladder[stage - 1]
+    patches, contrast = _decode(model, vectors, quality), 1.0
+    if stage > 1:
+        differences = patches - _decode(model, before[None], quality)
+        contrast = max(1.0, 0.5 / float(differences.abs().quantile(0.98)))
+        patches = 0.5 + contrast * differences
+    pixels = patches.mul(255.0).round().clamp(0, 255).to(torch.uint8)
+    return CodebookDrawing(
+        pixels.permute(0, 2, 3, 1).numpy(),
+        contrast,
+        float(used_share(usage)),
+        float(perplexity(usage)),
+    )
+
+
+def codebook_sheet(drawing: CodebookDrawing, title: str) -> Image.Image:
+    """Return all patches row by row on a sheet; labels tell the rank of the first code of a row."""
+    panels = [Panel(enlarged(Image.fromarray(p), SMALLEST_PX)) for p in drawing.patches]
+    rows = list(wrap(panels, COLUMNS))
+    labels = [str(1 + COLUMNS * number) for number in range(len(rows))]
+    return draw_sheet(rows, title=title, labels=labels, gap_px=2)
+
+
+def _decode(model: DiscreteModel, vectors: Tensor, quality: int) -> Tensor:
+    """Return patches (N, 3, side, side) of vectors (N, M), decoded in fields of their own."""
     side = model.stride_px
+    first = FIELD // 2 * side
     patches = []
     for part in vectors.split(BATCH):
         fields = part[:, :, None, None].expand(-1, -1, FIELD, FIELD)
         pictures = torch.cat([model.synthesis(field[None], quality) for field in fields])
-        first = FIELD // 2 * side
         patches.append(pictures[:, :, first : first + side, first : first + side])
-    pixels = torch.cat(patches).mul(255.0).round().clamp(0, 255).to(torch.uint8)
-    columns = math.ceil(math.sqrt(len(pixels)))
-    rows = math.ceil(len(pixels) / columns)
-    canvas = np.zeros((rows * side, columns * side, 3), np.uint8)
-    for index, patch in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
-        top, left = index // columns * side, index % columns * side
-        canvas[top : top + side, left : left + side] = patch
-    return CodebookDrawing(
-        Image.fromarray(canvas), len(order), float(used_share(usage)), float(perplexity(usage))
-    )
+    return torch.cat(patches)

@@ -1,7 +1,8 @@
-"""Files that appear only when they are complete."""
+"""Files that appear only when they are complete, and their hashes."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -15,6 +16,7 @@ STDOUT = 1
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _TEMPORARY_BYTES = len("..01234567.tmp")
 _LONG_BYTES = 100
+_BLOCK_BYTES = 1 << 20
 _DESCRIPTORS = {"stdin": 0, "stdout": STDOUT, "stderr": 2}
 _DESCRIPTOR_PATH = re.compile(r"/dev/(stdin|stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
 
@@ -28,6 +30,15 @@ def temporary_name(name: str) -> str:
     if len(coded) > _LONG_BYTES:
         name = coded[: len(coded) - _TEMPORARY_BYTES].decode("utf-8", "ignore")
     return f".{name}.{secrets.token_hex(4)}.tmp"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def descriptor_of(path: str | os.PathLike) -> int | None:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from imgcodec.codec.coding import Source, decode_latents, read_bytes
 from imgcodec.codec.container import (
@@ -26,15 +25,6 @@ from imgcodec.codec.exact import ExactBlocks, decode_exact
 from imgcodec.codec.models.coders import Block
 from imgcodec.codec.models.weights import LoadedModel, find_model_of_stream, load_model
 from imgcodec.codec.tiling import Tile
-
-
-def _heat_colours() -> NDArray[np.uint8]:
-    """Return (256, 3) colours from black over red and yellow to white."""
-    ramp = np.arange(256)[:, None] * 3 - np.array([0, 256, 512])
-    return ramp.clip(0, 255).astype(np.uint8)
-
-
-HEAT = _heat_colours()
 
 
 @dataclass(frozen=True)
@@ -92,9 +82,9 @@ class Inspection:
             pass; None unless verified.
         estimated_bytes: ideal code length of all integers in bytes, and the bytes of exact
             blocks; None unless verified.
-        heatmap: bits of each latent position, square root scale, as a picture of the same size,
-            None unless asked for; those of exact blocks are spread evenly over them.
-        heatmap_max_bits: bits of the brightest position of the heatmap.
+        heatmap: bits a pixel of each latent position, None unless asked for; those of exact
+            blocks are spread evenly over them. `picture.heatmap` draws it.
+        heatmap_cell_px: side of the square that a position covers.
     """
 
     file_bytes: int
@@ -107,8 +97,8 @@ class Inspection:
     passes: list[PassBits] | None = None
     integers_sha256: str | None = None
     estimated_bytes: float | None = None
-    heatmap: Image.Image | None = None
-    heatmap_max_bits: float | None = None
+    heatmap: NDArray[np.float64] | None = None
+    heatmap_cell_px: int | None = None
 
 
 def inspect(
@@ -125,7 +115,7 @@ def inspect(
     Args:
         source: the bytes, a path, or a binary file.
         verify: decode all integers and hash them.
-        heatmap: also draw where the bits went.
+        heatmap: also tell where the bits went.
         model: weights file to use instead of the installed models.
         allow_truncated: of a file that just ends early, describe what is there; see `decode`.
         max_pixels: refuse larger pictures before anything is allocated.
@@ -210,12 +200,7 @@ def _decode_everything(loaded: LoadedModel, stream: Stream, with_heatmap: bool) 
         "estimated_bytes": sum(bits for _, bits in passes.values()) / 8 + len(stream.exact or b""),
     }
     if with_heatmap:
-        peak = float(grid.max())
-        shades = np.sqrt(grid / max(peak, 1e-9)) * 255.0
-        result["heatmap"] = Image.fromarray(HEAT[shades.round().astype(np.uint8)]).resize(
-            (header.width, header.height), Image.Resampling.NEAREST
-        )
-        result["heatmap_max_bits"] = peak
+        result |= {"heatmap": grid / stride**2, "heatmap_cell_px": stride}
     return result
 
 

@@ -20,14 +20,21 @@ class Preview(NamedTuple):
 
     Attributes:
         name: "level1", "level2" and so on, or the name of a pass, or "exact" where no pass is.
+        label: the same in words, such as "level 1 of 3".
         num_bytes: of the file up to the end of the level: cut there, it shows this picture.
             Passes do not end at whole bytes: up to the end of a pass, the ideal code length.
         image: the picture as `decode` returns it.
     """
 
     name: str
+    label: str
     num_bytes: int
     image: Image.Image
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel of the file up to here."""
+        return 8 * self.num_bytes / (self.image.width * self.image.height)
 
 
 def preview(
@@ -50,16 +57,17 @@ def preview(
             image = decode(
                 data, model=model, decoder=decoder, levels=level.number, max_pixels=max_pixels
             )
-            yield Preview(f"level{level.number}", level.bytes_so_far, image)
+            label = f"level {level.number} of {len(found.levels)}"
+            yield Preview(f"level{level.number}", label, level.bytes_so_far, image)
         return
     assert found.passes is not None
     if not found.passes:  # everything is exact
         image = decode(data, model=model, decoder=decoder, max_pixels=max_pixels)
-        yield Preview("exact", len(data), image)
+        yield Preview("exact", "stored without loss", len(data), image)
         return
     bits = 8.0 * (found.levels[0].bytes_so_far - found.levels[0].bytes)
     for number, entry in enumerate(found.passes, 1):
         bits += entry.bits
         image = decode(data, model=model, decoder=decoder, max_passes=number, max_pixels=max_pixels)
-        is_last = number == len(found.passes)
-        yield Preview(entry.name, len(data) if is_last else round(bits / 8), image)
+        num_bytes = len(data) if number == len(found.passes) else round(bits / 8)
+        yield Preview(entry.name, f"pass {number} of {len(found.passes)}", num_bytes, image)

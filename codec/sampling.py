@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -24,8 +24,6 @@ from imgcodec.codec.models.weights import LoadedModel
 from imgcodec.codec.tiling import Tile, analyse_tile, synthesise, tile_grid
 
 Pixels = NDArray[np.uint8]
-GAP_PX = 2
-"""Between the pictures of a sheet."""
 PARALLEL = 1e-4
 """Latents with a smaller angle in radians are blended along a line."""
 
@@ -160,21 +158,6 @@ def training_size(loaded: LoadedModel) -> tuple[int, int]:
     with safe_open(loaded.info.path, "numpy") as file:
         recipe = json.loads(file.metadata()["recipe"])
     return recipe["train"]["crop_px"], recipe["train"]["crop_px"]
-
-
-def arrange(rows: Sequence[Sequence[Pixels]]) -> Pixels:
-    """Return rows of pictures as one sheet, in cells of the largest size, on white."""
-    everything = [picture for row in rows for picture in row]
-    height = max(picture.shape[0] for picture in everything) + GAP_PX
-    width = max(picture.shape[1] for picture in everything) + GAP_PX
-    columns = max(len(row) for row in rows)
-    shape = (len(rows) * height + GAP_PX, columns * width + GAP_PX, 3)
-    sheet = np.full(shape, 255, np.uint8)
-    for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            cell = sheet[i * height + GAP_PX :, j * width + GAP_PX :]
-            cell[: picture.shape[0], : picture.shape[1]] = picture
-    return sheet
 
 
 def _synthesise(loaded: LoadedModel, y_hat: Tensor, quality: int, size: tuple[int, int]) -> Pixels:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import http.client
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from imgcodec.codec.files import file_sha256
 from imgcodec.datasets.manifest import DatasetError
 
 CHUNK_BYTES = 1 << 18
@@ -76,15 +76,6 @@ def download(
     except OSError as error:
         raise DatasetError(f"cannot write {target}: {error}") from error
     return target
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def unpack(archive: Path, folder: Path, members: str) -> list[Path]:

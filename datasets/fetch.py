@@ -10,8 +10,9 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from imgcodec.codec.errors import ImageFormatError
+from imgcodec.codec.files import file_sha256
 from imgcodec.codec.picture.read import read_picture
-from imgcodec.datasets.download import ChecksumError, Progress, download, file_sha256, unpack
+from imgcodec.datasets.download import ChecksumError, Progress, download, unpack
 from imgcodec.datasets.images import local_files
 from imgcodec.datasets.manifest import DatasetError, Manifest, ManifestFile
 

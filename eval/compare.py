@@ -82,7 +82,7 @@ def compare_codecs(
     if (target_bpp is None) == (quality is None):
         raise OptionError("give either target_bpp or quality")
     height, width = rgb.shape[:2]
-    _check_windows(rgb, windows)
+    parts = _windows_in(rgb, windows, num_windows)
     shots = []
     rest = list(codecs)
     if target_bpp is not None:
@@ -91,19 +91,12 @@ def compare_codecs(
         assert quality is not None
         first = rest.pop(0)
         data = first.encode(rgb, quality)
-        decoded = first.decode(data)
-        psnr = pictures.psnr_db(rgb, decoded)
-        shots.append(Shot(first.name, first.describe(quality), data, decoded, psnr))
+        setting = first.describe(quality)
+        shots.append(Shot.of(first.name, setting, data, first.decode(data), rgb))
         target_bytes = float(len(data))
     shots += [pictures.shoot(codec, rgb, target_bytes, tolerance=0.01) for codec in rest]
-    return Comparison(
-        name,
-        rgb,
-        target_bytes,
-        _scored(rgb, shots, metrics),
-        _choose_windows(rgb, windows, num_windows),
-        taught_of(codecs),
-    )
+    scored = _scored(rgb, shots, metrics)
+    return Comparison(name, rgb, target_bytes, scored, parts, taught_of(codecs))
 
 
 def compare_files(
@@ -130,28 +123,19 @@ def compare_files(
     Raises:
         ValueError: a picture has another size, or a window lies outside.
     """
-    _check_windows(rgb, windows)
+    parts = _windows_in(rgb, windows, num_windows)
     for label, _, decoded in files:
         if decoded.shape != rgb.shape:
             (height, width), (other_height, other_width) = rgb.shape[:2], decoded.shape[:2]
             raise ValueError(
                 f"{label} is {other_width}x{other_height}, the original {width}x{height}"
             )
-    shots = [
-        Shot(label, "file", data, decoded, pictures.psnr_db(rgb, decoded))
-        for label, data, decoded in files
-    ]
-    return Comparison(
-        name,
-        rgb,
-        None,
-        _scored(rgb, shots, metrics),
-        _choose_windows(rgb, windows, num_windows),
-        taught or {},
-    )
+    shots = [Shot.of(label, "file", data, decoded, rgb) for label, data, decoded in files]
+    return Comparison(name, rgb, None, _scored(rgb, shots, metrics), parts, taught or {})
 
 
-def _check_windows(rgb: RgbArray, windows: Sequence[Window]) -> None:
+def _windows_in(rgb: RgbArray, windows: Sequence[Window], num_windows: int) -> tuple[Window, ...]:
+    """Return the windows, which must lie inside, or so many where the detail is."""
     height, width = rgb.shape[:2]
     for window in windows:
         if (
@@ -161,11 +145,6 @@ def _check_windows(rgb: RgbArray, windows: Sequence[Window]) -> None:
             or window.y + window.height > height
         ):
             raise OptionError(f"the crop {window} is not inside the image of {width}x{height}")
-
-
-def _choose_windows(
-    rgb: RgbArray, windows: Sequence[Window], num_windows: int
-) -> tuple[Window, ...]:
     return tuple(windows or detail_windows(rgb, CROP_PX, CROP_PX, num_windows))
 
 

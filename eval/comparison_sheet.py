@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from imgcodec.codec.picture.sheet import INK, Heading, Panel, draw_sheet, enlarged, reduced
 from imgcodec.eval import pictures
 from imgcodec.eval.anchors.base import RgbArray
 from imgcodec.eval.compare import Comparison, numbers
 from imgcodec.eval.page import write_page
-from imgcodec.eval.quality import TAUGHT_MARK, TAUGHT_NOTE
-from imgcodec.eval.style import codec_style
+from imgcodec.eval.quality import TAUGHT_NOTE
+from imgcodec.eval.style import codec_styles
 from imgcodec.eval.windows import Window
 
 CELL_PX = 384
-_MARGIN_PX = 24
-_GAP_PX = 14
-_INK = "#1d2126"
-_QUIET = "#667079"
 _MARKS = ("#ffd43b", "#22d3ee", "#f783ac", "#a9e34b")
 _PAGE_BYTES = 20_000_000
 _PAGE_PIXELS = 30_000_000
@@ -32,48 +30,25 @@ _PAGE_PIXELS = 30_000_000
 def comparison_sheet(comparison: Comparison) -> Image.Image:
     """Draw the comparison: a column for the original and each codec, whole picture, then crops."""
     height, width = comparison.rgb.shape[:2]
-    fit = min(CELL_PX / width, CELL_PX / height)
-    whole = max(1, round(width * fit)), max(1, round(height * fit))
-    rows = [whole[1], *(_enlarged(window)[1] for window in comparison.windows)]
-    num_lines = max(len(numbers(comparison, shot)) for shot in comparison.shots)
-    columns = 1 + len(comparison.shots)
-    top = _MARGIN_PX + 92
-    size = (
-        2 * _MARGIN_PX + columns * CELL_PX + (columns - 1) * _GAP_PX,
-        top + sum(rows) + len(rows) * _GAP_PX + 25 * num_lines + 2 + _MARGIN_PX,
-    )
-    sheet = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(sheet)
-    title = f"{comparison.name}, {width} x {height}, {comparison.sizes_text}"
-    _text(draw, (_MARGIN_PX, _MARGIN_PX - 4), title, 26)
-    if comparison.taught:
-        _text(draw, (_MARGIN_PX, size[1] - _MARGIN_PX), TAUGHT_NOTE, 15, _QUIET)
-    entries: list[tuple[str, str, RgbArray, list[str]]] = [
-        ("original", _INK, comparison.rgb, [f"{height * width * 3:,} bytes of pixels", "24 bpp"])
+    looks = codec_styles(shot.codec for shot in comparison.shots).values()
+    headings = [Heading("original", INK), *(Heading(look.label, look.color) for look in looks)]
+    captions = [
+        [f"{height * width * 3:,} bytes of pixels", "24 bpp"],
+        *(numbers(comparison, shot) for shot in comparison.shots),
     ]
-    for shot in comparison.shots:
-        look = codec_style(shot.codec)
-        entries.append((look.label, look.color, shot.rgb, numbers(comparison, shot)))
-    for column, (label, color, rgb, lines) in enumerate(entries):
-        x = _MARGIN_PX + column * (CELL_PX + _GAP_PX)
-        draw.rectangle((x, top - 44, x + 9, top - 16), fill=color)
-        _text(draw, (x + 18, top - 45), label, 24)
-        y = top
-        picture = Image.fromarray(np.ascontiguousarray(rgb)).resize(whole, Image.Resampling.LANCZOS)
-        _mark(picture, comparison.windows, fit)
-        sheet.paste(picture, (x + (CELL_PX - whole[0]) // 2, y))
-        y += whole[1] + _GAP_PX
-        for index, window in enumerate(comparison.windows):
-            crop = Image.fromarray(np.ascontiguousarray(window.cut(rgb)))
-            crop = crop.resize(_enlarged(window), Image.Resampling.NEAREST)
-            left = x + (CELL_PX - crop.width) // 2
-            sheet.paste(crop, (left, y))
-            outline = _MARKS[index % len(_MARKS)]
-            draw.rectangle((left, y, left + crop.width - 1, y + 3), fill=outline)
-            y += crop.height + _GAP_PX
-        for index, line in enumerate(lines):
-            _text(draw, (x, y - 4 + 25 * index), line, 19, _INK if index == 0 else _QUIET)
-    return sheet
+    columns = [comparison.rgb, *(shot.rgb for shot in comparison.shots)]
+    rows = [[_overview(rgb, comparison.windows) for rgb in columns]]
+    for window, mark in zip(comparison.windows, itertools.cycle(_MARKS), strict=False):
+        rows.append([_crop(rgb, window, mark) for rgb in columns])
+    panels = [[Panel(picture) for picture in row] for row in rows[:-1]]
+    last = zip(rows[-1], captions, strict=True)
+    panels.append([Panel(picture, tuple(lines)) for picture, lines in last])
+    return draw_sheet(
+        panels,
+        title=f"{comparison.name}, {width} x {height}, {comparison.sizes_text}",
+        note=TAUGHT_NOTE if comparison.taught else "",
+        headings=headings,
+    )
 
 
 def write_comparison_page(comparison: Comparison, path: str | Path) -> Path:
@@ -88,10 +63,11 @@ def write_comparison_page(comparison: Comparison, path: str | Path) -> Path:
         how += f", else the decoder output as AVIF or JPEG, {worst_db:.1f} dB from it or closer"
     if not entry["isWhole"]:
         how += "; it shows a part of the picture, at full resolution"
+    styles = codec_styles(shot.codec for shot in comparison.shots)
     looks = {
         shot.codec: {
-            "label": codec_style(shot.codec).label,
-            "color": codec_style(shot.codec).color,
+            "label": styles[shot.codec].label,
+            "color": styles[shot.codec].color,
             "lines": numbers(comparison, shot),
         }
         for shot in comparison.shots
@@ -128,27 +104,25 @@ def _png_uri(rgb: RgbArray) -> str:
     return pictures.data_uri(buffer.getvalue(), "image/png")
 
 
-def _enlarged(window: Window) -> tuple[int, int]:
-    """Return (width, height) in px of a crop enlarged by the largest whole factor that fits."""
-    factor = max(1, min(CELL_PX // window.width, CELL_PX // window.height))
-    if max(window.width, window.height) <= CELL_PX:
-        return window.width * factor, window.height * factor
-    fit = CELL_PX / max(window.width, window.height)
-    return max(1, round(window.width * fit)), max(1, round(window.height * fit))
-
-
-def _mark(picture: Image.Image, windows: Sequence[Window], scale: float) -> None:
+def _overview(rgb: RgbArray, windows: Sequence[Window]) -> Image.Image:
+    """Return the whole picture, as large as a cell, with the windows marked."""
+    height, width = rgb.shape[:2]
+    scale = CELL_PX / max(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = Image.fromarray(np.ascontiguousarray(rgb)).resize(size, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(picture)
-    for index, window in enumerate(windows):
+    for window, mark in zip(windows, itertools.cycle(_MARKS), strict=False):
         left, top = window.x * scale, window.y * scale
         right, bottom = left + window.width * scale - 1, top + window.height * scale - 1
         box = (left, top, max(left, right), max(top, bottom))
-        draw.rectangle(box, outline=_MARKS[index % len(_MARKS)], width=2)
+        draw.rectangle(box, outline=mark, width=2)
+    return picture
 
 
-def _text(
-    draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, color: str = _INK
-) -> None:
-    # The font that Pillow brings has no dagger.
-    text = text.replace(TAUGHT_MARK, "*")
-    draw.text(place, text, fill=color, font=ImageFont.load_default(size))
+def _crop(rgb: RgbArray, window: Window, mark: str) -> Image.Image:
+    """Return a window, enlarged by the largest whole factor that fits, its mark along the top."""
+    crop = Image.fromarray(np.ascontiguousarray(window.cut(rgb)))
+    factor = max(1, CELL_PX // max(crop.size))
+    crop = reduced(enlarged(crop, factor * min(crop.size)), CELL_PX)
+    ImageDraw.Draw(crop).rectangle((0, 0, crop.width - 1, 3), fill=mark)
+    return crop

@@ -11,19 +11,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from imgcodec.codec.picture.sheet import INK, Heading, Panel, draw_sheet, enlarged
 from imgcodec.eval.anchors import ImageCodec, get_codec
 from imgcodec.eval.anchors.base import RgbArray
-from imgcodec.eval.pictures import Shot, detail_window, psnr_db
+from imgcodec.eval.anchors.ours import DEFAULT_FAMILY
+from imgcodec.eval.pictures import Shot
 from imgcodec.eval.style import codec_style
+from imgcodec.eval.windows import detail_window
 
 RIVALS = ("jpeg", "webp", "avif")
 
 _CROP_PX = 160
 _ZOOM = 2
-_MARGIN_PX = 12
-_CAPTION_PX = 50
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,8 @@ class SizeSearch:
         data = self._encode(low)
         if len(data) > budget_bytes:
             return None
-        pixels = self._codec.decode(data)
-        return Shot(
-            self._codec.name,
-            self._codec.describe(low),
-            data,
-            pixels,
-            psnr_db(self._rgb, pixels),
-        )
+        setting = self._codec.describe(low)
+        return Shot.of(self._codec.name, setting, data, self._codec.decode(data), self._rgb)
 
     def _encode(self, quality: int) -> bytes:
         if quality not in self._files:
@@ -112,7 +107,7 @@ def run_demo(rgb: RgbArray, qualities: Sequence[int], model: str = "beta") -> It
             bpp=8 * len(data) / (rgb.shape[0] * rgb.shape[1]),
             encode_s=middle - start,
             decode_s=end - middle,
-            ours=Shot("imgcodec", f"q={quality}", data, pixels, psnr_db(rgb, pixels)),
+            ours=Shot.of("imgcodec", f"q={quality}", data, pixels, rgb),
             rivals={name: search.within(len(data)) for name, search in searches.items()},
         )
 
@@ -120,37 +115,31 @@ def run_demo(rgb: RgbArray, qualities: Sequence[int], model: str = "beta") -> It
 def side_by_side(rgb: RgbArray, rows: Sequence[DemoRow]) -> Image.Image:
     """Draw a crop of the original and of every codec, a line for each row, numbers below."""
     window = detail_window(rgb, _CROP_PX, _CROP_PX)
-    panel_px = _CROP_PX * _ZOOM
-    columns = 2 + len(RIVALS)
-    cell_width, cell_height = panel_px + _MARGIN_PX, panel_px + _CAPTION_PX + _MARGIN_PX
-    sheet = Image.new(
-        "RGB", (columns * cell_width + _MARGIN_PX, len(rows) * cell_height + _MARGIN_PX), "white"
-    )
-    draw = ImageDraw.Draw(sheet)
-    title, small = ImageFont.load_default(18), ImageFont.load_default(15)
 
-    def panel(column: int, line: int, pixels: RgbArray | None, name: str, numbers: str) -> None:
-        x, y = _MARGIN_PX + column * cell_width, _MARGIN_PX + line * cell_height
-        if pixels is None:
-            draw.rectangle((x, y, x + panel_px - 1, y + panel_px - 1), fill="#eeeeee")
-        else:
-            crop = Image.fromarray(np.ascontiguousarray(window.cut(pixels)))
-            sheet.paste(crop.resize((crop.width * _ZOOM, crop.height * _ZOOM), 0), (x, y))
-        colour = codec_style(name).color if name != "original" else "#222222"
-        label = codec_style(name).label if name != "original" else name
-        draw.text((x, y + panel_px + 4), label, fill=colour, font=title)
-        draw.text((x, y + panel_px + 28), numbers, fill="#222222", font=small)
+    def panel(pixels: RgbArray, *caption: str) -> Panel:
+        crop = Image.fromarray(np.ascontiguousarray(window.cut(pixels)))
+        return Panel(enlarged(crop, _ZOOM * min(crop.size)), caption)
+
+    def rival_panel(rival: Shot | None, budget_bytes: int) -> Panel:
+        if rival is None:
+            return panel(np.full_like(rgb, 238), f"no file within {budget_bytes} bytes")
+        return panel(rival.rgb, _numbers(rival))
 
     height, width = rgb.shape[:2]
-    for line, row in enumerate(rows):
-        panel(0, line, rgb, "original", f"{width}x{height}, crop x{_ZOOM}")
-        panel(1, line, row.ours.rgb, "imgcodec", f"q={row.quality}  {_numbers(row.ours)}")
-        for column, (name, rival) in enumerate(row.rivals.items(), start=2):
-            if rival is None:
-                panel(column, line, None, name, f"no file within {len(row.ours.data)} bytes")
-            else:
-                panel(column, line, rival.rgb, name, _numbers(rival))
-    return sheet
+    cells = [
+        [
+            panel(rgb, f"{width}x{height}, crop x{_ZOOM}"),
+            panel(row.ours.rgb, f"q={row.quality}  {_numbers(row.ours)}"),
+            *(rival_panel(row.rivals[name], len(row.ours.data)) for name in RIVALS),
+        ]
+        for row in rows
+    ]
+    own, *others = (codec_style(name) for name in (f"imgcodec-{DEFAULT_FAMILY}", *RIVALS))
+    headings = [
+        *(Heading("original", INK), Heading("imgcodec", own.color)),
+        *(Heading(look.label, look.color) for look in others),
+    ]
+    return draw_sheet(cells, headings=headings)
 
 
 def _numbers(shot: Shot) -> str:

@@ -21,7 +21,7 @@ from imgcodec.codec.previews import Preview, preview
 from imgcodec.codec.targets import psnr_db
 from imgcodec.datasets.images import ImageDataset, readable_images
 from imgcodec.eval.anchors.base import RgbArray
-from imgcodec.eval.sheet import captioned_sheet
+from imgcodec.eval.steps import steps_sheet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def measure_levels(
     for index, name, rgb in readable_images(dataset, report):
         for allocation in allocations:
             steps = _steps(rgb, model, quality, allocation)
-            bits = [8 * step.num_bytes / (rgb.shape[0] * rgb.shape[1]) for step in steps]
+            bits = [step.bpp for step in steps]
             pictures = [np.asarray(step.image.convert("RGB")) for step in steps]
             error = float(np.square(rgb.astype(np.float64) - pictures[-1]).mean())
             yield LevelRow(
@@ -161,12 +161,7 @@ def cells(record: dict[str, Any]) -> list[str]:
 
 def levels_figure(rgb: RgbArray, model: str, quality: int) -> Image.Image:
     """Return the original and the picture after each level, with bpp and PSNR, as one picture."""
-    pictures = [(Image.fromarray(rgb), "original")]
-    for step in _steps(rgb, model, quality, EQUAL):
-        bpp = 8 * step.num_bytes / (rgb.shape[0] * rgb.shape[1])
-        psnr = psnr_db(rgb, np.asarray(step.image.convert("RGB")))
-        pictures.append((step.image, f"{step.name}: {bpp:.3f} bpp, {psnr:.2f} dB"))
-    return captioned_sheet(pictures)
+    return steps_sheet(_steps(rgb, model, quality, EQUAL), rgb)
 
 
 def _steps(rgb: RgbArray, model: str, quality: int, allocation: str) -> list[Preview]:

@@ -28,9 +28,6 @@ from imgcodec.eval.windows import Window, detail_window
 if TYPE_CHECKING:
     import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 logger = logging.getLogger(__name__)
 
 NOMINAL_BPP = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
@@ -58,6 +55,11 @@ class Shot:
     rgb: RgbArray
     psnr: float
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, codec: str, setting: str, data: bytes, decoded: RgbArray, rgb: RgbArray) -> Shot:
+        """Return what a codec made of an original, PSNR measured."""
+        return cls(codec, setting, data, decoded, psnr_db(rgb, decoded))
 
     def numbers(self) -> dict[str, Any]:
         """Return bytes, bpp and PSNR in dB of the whole picture (None when lossless)."""
@@ -89,13 +91,7 @@ def shoot(
         codec, rgb, target_bytes, known=known, tolerance=tolerance, max_encodes=max_encodes
     )
     decoded = codec.decode(match.data)
-    return Shot(
-        codec.name,
-        codec.describe(match.setting),
-        match.data,
-        decoded,
-        psnr_db(rgb, decoded),
-    )
+    return Shot.of(codec.name, codec.describe(match.setting), match.data, decoded, rgb)
 
 
 def choose_images(rows: pd.DataFrame, available: Sequence[str], num_images: int) -> list[str]:

@@ -16,7 +16,7 @@ from imgcodec.eval.curves import (
     usable_rows,
 )
 from imgcodec.eval.quality import QUALITIES, TAUGHT_NOTE, Quality, Taught, quality_of
-from imgcodec.eval.style import codec_order, codec_style, overlay_color, overlay_order
+from imgcodec.eval.style import codec_order, codec_styles, overlay_color, overlay_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,14 +120,15 @@ def _draw(
     highest = max(points[-1][0] for points in curves.values())
     axes.set_xscale("log")
     _draw_overlays(axes, overlays, metric.axis, lowest / 1.15, highest * 1.15)
+    looks = codec_styles(curves)
     for codec, pairs in curves.items():
-        look = codec_style(codec)
+        look = looks[codec]
         axes.plot(
             *zip(*pairs, strict=True),
             color=look.color,
             linestyle=(0, [0.6 * float(part) for part in look.dash.split()]) if look.dash else "-",
             marker=look.marker,
-            markersize=5.5 if look.is_own else 4.2,
+            markersize=6.5 if look.is_own else 5.5,
             markeredgecolor="white",
             markeredgewidth=0.7,
             linewidth=2.6 if look.is_own else 1.6,

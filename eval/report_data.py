@@ -23,7 +23,7 @@ from imgcodec.eval.curves import (
     usable_rows,
 )
 from imgcodec.eval.quality import TAUGHT_NOTE, Quality
-from imgcodec.eval.style import codec_order, codec_style, overlay_color, overlay_order
+from imgcodec.eval.style import Style, codec_order, codec_styles, overlay_color, overlay_order
 
 MAX_IMAGES_BD = 40
 Curve = tuple[np.ndarray, np.ndarray]
@@ -35,6 +35,7 @@ def page_data(
     """Return everything on the page but the pictures, as JSON values."""
     usable = usable_rows(rows)
     names = codec_order([str(name) for name in usable["codec"].unique()])
+    looks = codec_styles(names)
     metrics = available_metrics(usable)
     taught = taught_of(codecs.values())
     sizes = usable.drop_duplicates("image").sort_values("image")
@@ -55,7 +56,9 @@ def page_data(
             }
             for metric in metrics
         ],
-        "codecs": [_codec_entry(name, codecs.get(name), usable) for name in names],
+        "codecs": [
+            _codec_entry(name, look, codecs.get(name), usable) for name, look in looks.items()
+        ],
         "images": [
             {"name": name, "width": int(width), "height": int(height)}
             for name, width, height in zip(images, sizes["width"], sizes["height"], strict=True)
@@ -89,13 +92,15 @@ def page_data(
     }
 
 
-def _codec_entry(name: str, codec: ImageCodec | None, rows: pd.DataFrame) -> dict[str, Any]:
-    look = codec_style(name)
+def _codec_entry(
+    name: str, look: Style, codec: ImageCodec | None, rows: pd.DataFrame
+) -> dict[str, Any]:
     part = rows[rows["codec"] == name]
     return {
         "name": name,
         "label": look.label,
         "color": look.color,
+        "marker": look.marker,
         "dash": look.dash,
         "own": look.is_own,
         "note": _describe(codec),

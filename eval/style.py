@@ -6,27 +6,6 @@ import dataclasses
 import zlib
 from collections.abc import Iterable
 
-_FAMILIES: tuple[tuple[str, str, str, str], ...] = (
-    # prefix of the codec name, colour, matplotlib marker, name to show
-    ("beta", "#d6254d", "o", "beta"),
-    ("hier", "#b0179b", "o", "hier"),
-    ("vq", "#7a4fd0", "o", "vq"),
-    ("cv", "#c2410c", "o", "cv"),
-    ("jpeg2000", "#d98e04", "D", "JPEG 2000"),
-    ("jpegxl", "#7c3aed", "P", "JPEG XL"),
-    ("jpeg-xl", "#7c3aed", "P", "JPEG XL"),
-    ("jxl", "#7c3aed", "P", "JPEG XL"),
-    ("jpeg", "#8a6d4b", "^", "JPEG"),
-    ("webp", "#2f9e44", "v", "WebP"),
-    ("avif", "#1c7ed6", "s", "AVIF"),
-    ("heic", "#0ca5a5", "X", "HEIC"),
-    ("custom:", "#495057", "h", ""),
-)
-_OWN = ("imgcodec", "beta", "hier", "vq", "cv")
-_TUNES = ("psnr", "ssim")
-_REFERENCES = ("vtm", "bpg", "hm", "av1")
-_SPARE = ("#5c940d", "#e8590c", "#364fc7", "#a61e4d", "#087f5b", "#862e9c", "#495057")
-
 
 @dataclasses.dataclass(frozen=True)
 class Style:
@@ -35,52 +14,93 @@ class Style:
     Attributes:
         label: the name to show.
         color: `#rrggbb`.
+        marker: of its points, as matplotlib names it; `chart.js` draws the same shapes.
         dash: SVG dash pattern in px, empty for a full line.
-        marker: matplotlib marker.
         is_own: whether the codec is one of this project and is drawn with emphasis.
     """
 
     label: str
     color: str
-    dash: str
     marker: str
-    is_own: bool
+    dash: str = ""
+    is_own: bool = False
+
+
+def _own(name: str, color: str, marker: str, dash: str = "") -> tuple[str, Style]:
+    return name, Style(name, color, marker, dash, True)
+
+
+STYLES: dict[str, Style] = dict(
+    (
+        _own("imgcodec-beta", "#d6254d", "o"),
+        _own("imgcodec-beta-eye", "#ff7a1a", "^"),
+        _own("imgcodec-beta-psnr", "#f06595", "D"),
+        _own("imgcodec-beta-perceptual", "#7a1230", "s"),
+        _own("imgcodec-hier", "#b0179b", "v"),
+        _own("imgcodec-vq", "#7a4fd0", "P"),
+        _own("imgcodec-cv", "#c2410c", "X"),
+        _own("imgcodec-convvae", "#4d7c0f", "p"),
+        _own("imgcodec-beta-effort2", "#e8a0a0", "<", "5 3"),
+        _own("imgcodec-beta-effort3", "#d98880", ">", "5 3"),
+        _own("imgcodec-beta-effort4", "#c97064", "p", "5 3"),
+        _own("imgcodec-beta-effort5", "#b85a4a", "h", "5 3"),
+        _own("imgcodec-beta-effort6", "#a34432", "8", "5 3"),
+        _own("imgcodec-beta-effort7", "#8c2f1c", "d", "5 3"),
+        _own("imgcodec-beta-effort8", "#741c0a", "*", "5 3"),
+        _own("imgcodec-beta-effort9", "#4a0f14", "h", "5 3"),
+        ("jpeg", Style("JPEG", "#8a6d4b", "<")),
+        ("jpeg-420", Style("JPEG 4:2:0", "#b9975b", "^", "5 3")),
+        ("jpeg-444", Style("JPEG 4:4:4", "#5f4632", "v", "8 3 2 3")),
+        ("jpeg2000", Style("JPEG 2000", "#d9a404", "D")),
+        ("webp", Style("WebP", "#2f9e44", ">")),
+        ("webp-m4", Style("WebP-m4", "#8fce7c", "v", "2 2")),
+        # The figures of one tune are no verdict on another.
+        ("avif", Style("AVIF (default tune)", "#1c7ed6", "h")),
+        ("avif-420", Style("AVIF 4:2:0 (default tune)", "#72b7f0", "p", "5 3")),
+        ("avif-s2", Style("AVIF-s2 (default tune)", "#0b4f94", "8", "2 2")),
+        ("avif-420-s2", Style("AVIF 4:2:0-s2 (default tune)", "#4a90a8", "s", "5 3")),
+        ("avif-psnr", Style("AVIF (tune psnr)", "#14306e", "d", "2 2")),
+        ("avif-ssim", Style("AVIF (tune ssim)", "#22b8cf", "*", "8 3 2 3")),
+        ("jxl", Style("JPEG XL", "#5c5fef", "8")),
+        ("jxl-e9", Style("JPEG XL-e9", "#33268f", "X", "2 2")),
+        ("heic", Style("HEIC", "#0ca678", "X")),
+        ("heic-420", Style("HEIC 4:2:0", "#6fd6b8", "P", "5 3")),
+    )
+)
+"""The look of every codec that the registry names: no two have the same colour."""
+_SPARE_COLORS = ("#5c940d", "#364fc7", "#087f5b", "#862e9c", "#e67700", "#495057", "#0b7285")
+SPARE_MARKERS = "s^Dv<>pPXh8d*"
+_REFERENCES = ("vtm", "bpg", "hm", "av1")
 
 
 def codec_style(name: str) -> Style:
-    """Return the style of a codec name; it depends on the name alone.
-
-    Variants of a format (`jpeg-420`, `avif-s2`) share its colour and are dashed.
-    """
-    lowered = name.lower()
-    stem = lowered.removeprefix("imgcodec-").removeprefix("imgcodec:")
-    is_own = stem != lowered or lowered.startswith(_OWN)
-    family = next((entry for entry in _FAMILIES if stem.startswith(entry[0])), None)
-    if family is None:
-        spare = _FAMILIES[0][1] if is_own else _SPARE[zlib.crc32(lowered.encode()) % len(_SPARE)]
-        family = (lowered, spare, "h", name)
-    prefix, color, marker, shown = family
-    if is_own:
-        label = name.removeprefix("imgcodec:").replace("\\", "/").rsplit("/", 1)[-1]
-        return Style(label.removesuffix(".safetensors"), color, "", "o", True)
-    suffix = name[len(prefix) :]
-    if prefix == "custom:":
-        return Style(suffix.split(":")[0], color, "", marker, False)
-    label = shown + suffix.replace("-420", " 4:2:0").replace("-444", " 4:4:4")
-    if shown == "AVIF":  # the figures of one tune are no verdict on another
-        tune = next((tune for tune in _TUNES if suffix == f"-{tune}"), "")
-        label = f"{shown} (tune {tune})" if tune else f"{label} (default tune)"
-    return Style(label, color, _dash(suffix), marker, False)
+    """Return the style of a codec name, of this table or not; it depends on the name alone."""
+    known = STYLES.get(name.lower())
+    return known or _spare_style(name, zlib.crc32(name.lower().encode()))
 
 
-def _dash(suffix: str) -> str:
-    if not suffix:
-        return ""
-    if "420" in suffix:
-        return "5 3"
-    if "444" in suffix or "ssim" in suffix:
-        return "8 3 2 3"
-    return "2 2"
+def codec_styles(names: Iterable[str]) -> dict[str, Style]:
+    """Return the styles of names that are shown together, of different colours while there are."""
+    styles: dict[str, Style] = {}
+    for name in names:
+        first = zlib.crc32(name.lower().encode())
+        spare = (_spare_style(name, first + step) for step in range(len(_SPARE_COLORS)))
+        taken = {style.color for style in styles.values()}
+        style = codec_style(name)
+        styles[name] = next((s for s in (style, *spare) if s.color not in taken), style)
+    return styles
+
+
+def _spare_style(name: str, number: int) -> Style:
+    """Return the look of a name that is not in the table: a model, a command, a file."""
+    color = _SPARE_COLORS[number % len(_SPARE_COLORS)]
+    marker = SPARE_MARKERS[number % len(SPARE_MARKERS)]
+    if name.lower().startswith("custom:"):
+        return Style(name.split(":")[1], color, marker)
+    if not name.lower().startswith("imgcodec"):
+        return Style(name, color, marker)
+    label = name.removeprefix("imgcodec:").replace("\\", "/").rsplit("/", 1)[-1]
+    return Style(label.removesuffix(".safetensors"), color, marker, "", True)
 
 
 def overlay_color(index: int) -> str:

@@ -39,7 +39,7 @@ from imgcodec.codec.training.losses import Criterion
 from imgcodec.codec.training.optim import build_optimisers
 from imgcodec.codec.training.precision import choose_precision
 from imgcodec.codec.training.recipe import DECODER, Recipe
-from imgcodec.codec.training.validation import SIDE_PX, save_grid, validate
+from imgcodec.codec.training.validation import GRID_QUALITY, SIDE_PX, save_grid, validate
 
 PATCH_VALUES = 46_000_000
 """Pixel values in the patches from which a model starts."""
@@ -340,7 +340,9 @@ class _Trainer:
             if lpips < self.state.best_lpips:
                 self.state.best_lpips = lpips
                 self._save_average("best.safetensors")
-        save_grid(pairs, self.out_dir / "samples" / f"step-{self.state.step:07d}.png")
+        step = self.state.step
+        title = f"{self.recipe.name}, step {step}, quality {GRID_QUALITY}"
+        save_grid(pairs, self.out_dir / "samples" / f"step-{step:07d}.png", title)
         # Validation does not count as training time.
         self.started += time.monotonic() - started
 

@@ -14,10 +14,14 @@ from PIL import Image
 from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.coders import Count
+from imgcodec.codec.picture.sheet import Panel, draw_sheet, enlarged, wrap
 from imgcodec.codec.training.losses import Criterion
 
 QUALITIES = (10, 40, 70, 100)
 SIDE_PX = 256
+GRID_QUALITY = QUALITIES[1]
+GRID_COLUMNS = 4
+GRID_SMALLEST_PX = 64
 
 
 @torch.no_grad()
@@ -68,7 +72,7 @@ def validate(
             values = {"bpp": bpp, "psnr_db": psnr}
             values |= _losses(model, criterion, crop, decoded, quality, bpp)
             results[kind].append(values)
-            if quality == QUALITIES[1]:
+            if quality == GRID_QUALITY:
                 pairs.append((crop, decoded))
         for kind, found in results.items():
             means = {name: round(float(np.mean([r[name] for r in found])), 4) for name in found[0]}
@@ -103,15 +107,13 @@ def _losses(
     return {name: float(value) for name, value in stats.items()} | {"loss": float(loss)}
 
 
-def save_grid(pairs: list[tuple[np.ndarray, np.ndarray]], path: Path, columns: int = 4) -> None:
-    """Write originals above their reconstructions as one PNG."""
+def save_grid(pairs: list[tuple[np.ndarray, np.ndarray]], path: Path, title: str) -> None:
+    """Write originals above their reconstructions as one labelled PNG, small ones enlarged."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = -(-len(pairs) // columns)
-    side = max(max(original.shape[:2]) for original, _ in pairs)
-    canvas = np.zeros((rows * 2 * side, columns * side, 3), np.uint8)
-    for index, pair in enumerate(pairs):
-        top, left = index // columns * 2 * side, index % columns * side
-        for offset, picture in enumerate(pair):
-            height, width = picture.shape[:2]
-            canvas[top + offset * side :, left:][:height, :width] = picture
-    Image.fromarray(canvas).save(path)
+    rows = [
+        [Panel(enlarged(Image.fromarray(pair[which]), GRID_SMALLEST_PX)) for pair in part]
+        for part in wrap(pairs, GRID_COLUMNS)
+        for which in (0, 1)
+    ]
+    labels = ["original", "decoded"] * (len(rows) // 2)
+    draw_sheet(rows, title=title, labels=labels, gap_px=4).save(path)

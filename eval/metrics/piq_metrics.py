@@ -8,17 +8,11 @@ released (VIFp).
 
 from __future__ import annotations
 
-import math
 from types import ModuleType
 from typing import Any
 
 from imgcodec.eval._torchvision import import_torchvision
-from imgcodec.eval.metrics.base import MetricOptions, RgbArray
-from imgcodec.eval.metrics.tensors import to_tensor
-
-# The wavelets of the coarsest scale, and the windows of VIF's four scales, must fit.
-MIN_HAARPSI_PX = 16
-MIN_VIF_PX = 41
+from imgcodec.eval.metrics.tensors import TensorMetric
 
 
 def _package() -> ModuleType:
@@ -29,53 +23,35 @@ def _package() -> ModuleType:
     return module
 
 
-class HaarPsi:
+class HaarPsi(TensorMetric):
     """HaarPSI over luma and chroma (YIQ): 1 for equal pictures, 0 at worst."""
 
     columns = ("haarpsi",)
+    min_side_px = 16  # the wavelets of the coarsest scale
+    load = staticmethod(_package)
 
-    def __init__(self, options: MetricOptions) -> None:
-        self._package = _package()
-        self._device = options.device
-
-    def prepare(self, reference: RgbArray) -> Any:
-        """Return the original as a float tensor (1, 3, H, W) in 0..255."""
-        return to_tensor(reference, self._device)
-
-    def measure(self, prepared: Any, image: RgbArray) -> dict[str, float]:
-        """Return `haarpsi`, NaN where a side is shorter than 16 pixels."""
-        if min(image.shape[:2]) < MIN_HAARPSI_PX:
-            return {"haarpsi": math.nan}
-        value = self._package.haarpsi(to_tensor(image, self._device), prepared, data_range=255.0)
-        return {"haarpsi": min(float(value), 1.0)}  # float32 lifts equal pictures above it
+    def compare(self, reference: Any, image: Any) -> Any:
+        """Return HaarPSI; float32 lifts that of equal pictures above 1."""
+        return self._package.haarpsi(image, reference, data_range=255.0).clamp(max=1.0)
 
     def describe(self) -> str:
         """Return package and version."""
         return f"HaarPSI, piq {self._package.__version__}, colour, subsampled by 2"
 
 
-class Vif:
+class Vif(TensorMetric):
     """VIF of luma in the pixel domain: 1 for equal pictures, 0 at worst.
 
     More contrast than the original has gives more than 1.
     """
 
     columns = ("vif",)
+    min_side_px = 41  # the windows of its four scales
+    load = staticmethod(_package)
 
-    def __init__(self, options: MetricOptions) -> None:
-        self._package = _package()
-        self._device = options.device
-
-    def prepare(self, reference: RgbArray) -> Any:
-        """Return the original as a float tensor (1, 3, H, W) in 0..255."""
-        return to_tensor(reference, self._device)
-
-    def measure(self, prepared: Any, image: RgbArray) -> dict[str, float]:
-        """Return `vif`, NaN where a side is shorter than 41 pixels."""
-        if min(image.shape[:2]) < MIN_VIF_PX:
-            return {"vif": math.nan}
-        value = self._package.vif_p(to_tensor(image, self._device), prepared, data_range=255.0)
-        return {"vif": float(value)}
+    def compare(self, reference: Any, image: Any) -> Any:
+        """Return VIF."""
+        return self._package.vif_p(image, reference, data_range=255.0)
 
     def describe(self) -> str:
         """Return package and version."""

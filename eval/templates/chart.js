@@ -16,6 +16,30 @@ function htmlElement(name, properties, parent) {
   return element;
 }
 
+// Outlines of markers of radius 1, by matplotlib's names; "o" is a circle.
+const polygon = (sides, turn) => Array.from({ length: sides }, (_, k) => {
+  const angle = 2 * Math.PI * (k / sides) + (turn - 90) * (Math.PI / 180);
+  return [Math.cos(angle), Math.sin(angle)];
+});
+const ARM = 0.36;
+const PLUS = [
+  [ARM, -1], [ARM, -ARM], [1, -ARM], [1, ARM], [ARM, ARM], [ARM, 1],
+  [-ARM, 1], [-ARM, ARM], [-1, ARM], [-1, -ARM], [-ARM, -ARM], [-ARM, -1],
+];
+const MARKERS = {
+  s: polygon(4, 45), "^": polygon(3, 0), v: polygon(3, 180), "<": polygon(3, 270), ">": polygon(3, 90),
+  D: polygon(4, 0), d: polygon(4, 0).map(([x, y]) => [0.6 * x, y]), p: polygon(5, 0), h: polygon(6, 0),
+  8: polygon(8, 22.5), "*": polygon(10, 0).map(([x, y], k) => (k % 2 ? [0.45 * x, 0.45 * y] : [x, y])),
+  P: PLUS, X: PLUS.map(([x, y]) => [(x - y) * Math.SQRT1_2, (x + y) * Math.SQRT1_2]),
+};
+
+function drawMarker(marker, x, y, radius, attributes, parent) {
+  const outline = MARKERS[marker];
+  if (!outline) return svgElement("circle", { cx: x, cy: y, r: radius, ...attributes }, parent);
+  const points = outline.map(([dx, dy]) => `${x + 1.3 * radius * dx} ${y + 1.3 * radius * dy}`).join(" ");
+  return svgElement("polygon", { points, ...attributes }, parent);
+}
+
 const formatBytes = (bytes) => `${Math.round(bytes).toLocaleString("en-US")} bytes`;
 const formatBpp = (bpp) => `${bpp.toFixed(bpp < 0.0995 ? 4 : 3)} bpp`;
 
@@ -31,10 +55,10 @@ function niceTicks(low, high, count) {
 function logTicks(low, high, width) {
   const all = [0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20];
   const ticks = all.filter((tick) => tick >= low && tick <= high);
-  return ticks.length * 46 > width ? ticks.filter((tick) => /[125]$/.test(`${tick}`)) : ticks;
+  return ticks.length * 46 > width ? ticks.filter((tick) => /^[0.]*[125]0*$/.test(`${tick}`)) : ticks;
 }
 
-// Curves are {codec, label, color, dash, own, faint, points: [{x, y, tip}]}.
+// Curves are {codec, label, color, marker, dash, own, faint, points: [{x, y, tip}]}.
 class Chart {
   constructor(root, onPick) {
     this.root = root;
@@ -156,9 +180,9 @@ class Chart {
       line.setAttribute("stroke-linejoin", "round");
       if (curve.dash) line.setAttribute("stroke-dasharray", curve.dash);
       for (const point of curve.points) {
-        const r = curve.faint ? 2 : curve.own ? 5 : 4;
-        const place = { cx: this.x(point.x), cy: this.y(point.y), r, fill: curve.color };
-        svgElement("circle", { ...place, class: curve.faint ? "" : "halo" }, group);
+        const r = curve.faint ? 2 : curve.own ? 5 : 4.3;
+        const look = { fill: curve.color, class: curve.faint ? "point" : "point halo" };
+        drawMarker(curve.marker, this.x(point.x), this.y(point.y), r, look, group);
       }
     }
   }

@@ -83,8 +83,8 @@
     const curves = [];
     data.codecs.forEach((codec, index) => {
       if (state.hidden.has(codec.name)) return;
-      const { label, color, dash, own } = codec;
-      const look = { codec: codec.name, label, color, dash, own };
+      const { label, color, marker, dash, own } = codec;
+      const look = { codec: codec.name, label, color, marker, dash, own };
       if (state.image === "mean") curves.push({ ...look, points: meanCurve(codec, index) });
       else if (state.image === "all") {
         data.images.forEach((_, image) =>
@@ -118,16 +118,12 @@
 
   function buildControls() {
     const metrics = byId("metric-select");
-    data.metrics.forEach((entry, index) => {
-      const button = htmlElement("button", { type: "button", textContent: entry.label.split(",")[0] }, metrics);
-      button.dataset.value = index;
-      button.addEventListener("click", () => {
-        state.metric = index;
-        pressGroup(metrics, index);
-        drawChart();
-      });
+    data.metrics.forEach((entry, index) =>
+      htmlElement("option", { value: index, textContent: entry.label.split(",")[0] }, metrics));
+    metrics.addEventListener("change", () => {
+      state.metric = Number(metrics.value);
+      drawChart();
     });
-    pressGroup(metrics, 0);
     const images = byId("image-select");
     const choices = [["mean", `mean of ${data.images.length}`]];
     if (data.images.length > 1 && data.images.length <= 40) choices.push(["all", "every image, one curve each"]);
@@ -160,9 +156,10 @@
     const buttons = entries.map((entry) => {
       const button = htmlElement("button", { type: "button" }, root);
       button.dataset.name = entry.name;
-      const line = svgElement("svg", { width: 26, height: 10, "aria-hidden": true }, button);
+      const line = svgElement("svg", { width: 30, height: 12, "aria-hidden": true }, button);
       const stroke = { stroke: entry.color, "stroke-width": entry.own ? 3.4 : 2.2 };
-      svgElement("line", { x1: 0, x2: 26, y1: 5, y2: 5, ...stroke, "stroke-dasharray": entry.dash || "none" }, line);
+      svgElement("line", { x1: 0, x2: 30, y1: 6, y2: 6, ...stroke, "stroke-dasharray": entry.dash || "none" }, line);
+      if (entry.marker) drawMarker(entry.marker, 15, 6, 4.4, { fill: entry.color }, line);
       button.append(entry.label);
       if (entry.note) button.title = entry.note;
       button.addEventListener("click", () => {
@@ -206,12 +203,15 @@
     data.codecs.forEach((codec, index) => {
       const row = htmlElement("tr", { className: codec.own ? "own" : "" }, body);
       const name = htmlElement("th", { scope: "row" }, row);
-      htmlElement("span", { className: "swatch" }, name).style.background = codec.color;
+      const swatch = svgElement("svg", { width: 12, height: 12, class: "swatch", "aria-hidden": true }, name);
+      drawMarker(codec.marker, 6, 6, 4.8, { fill: codec.color }, swatch);
       name.append(codec.label);
       for (const entry of data.metrics) rateCell(row, entry.key, index);
       for (const speed of [codec.encodeMps, codec.decodeMps]) {
         htmlElement("td", { textContent: speed === null ? "" : speed.toPrecision(3) }, row);
       }
+      // On a narrow screen a row is a block whose cells carry their titles.
+      [...row.children].forEach((cell, column) => (cell.dataset.title = titles[column]));
     });
   }
 
@@ -225,9 +225,9 @@
     }
     const entry = bdEntry(key, state.anchor, index);
     if (typeof entry === "string") {
-      cell.textContent = "no overlap";
+      cell.textContent = "–";
       cell.title = entry;
-      cell.className = "none";
+      cell.className = "none refused";
       return;
     }
     const [value, overlap] = entry;

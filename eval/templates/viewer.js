@@ -12,12 +12,12 @@ class Viewer {
   // looks: codec name to {label, color}
   constructor(root, data, looks) {
     Object.assign(this, { root, data, looks });
-    const first = data.codecs[0];
+    const [own, ...others] = data.codecs;
     this.state = {
       image: 0,
       level: Math.min(1, data.rates.length - 1),
-      left: data.codecs[1] ?? "original",
-      right: first,
+      left: others.find((name) => /^avif/.test(name)) ?? others[0] ?? "original",
+      right: own,
       mode: "slider",
       split: 0.5,
       flipped: false,
@@ -180,13 +180,10 @@ class Viewer {
     if (shot.isOriginal) return add(this.windowText());
     add(`${formatBytes(shot.bytes)}, ${formatBpp(shot.bpp)}`);
     const quality = shot.psnr === null ? "lossless" : `${shot.psnr.toFixed(2)} dB PSNR`;
-    const line = add(`${quality}, ${shot.setting}`);
+    add(`${quality}, ${shot.setting}`);
     const target = this.image.targets?.[this.state.level] ?? this.data.rates[this.state.level];
     const off = 100 * (shot.bpp / target - 1);
-    if (Math.abs(off) >= 10) {
-      line.append(" ");
-      htmlElement("i", { textContent: `${off > 0 ? "+" : "−"}${Math.abs(off).toFixed(0)} % off the rate` }, line);
-    }
+    if (Math.abs(off) >= 10) add(`${off > 0 ? "+" : "−"}${Math.abs(off).toFixed(0)} % off the rate`, "i");
   }
 
   windowText() {

@@ -39,7 +39,7 @@ def test_demo_prints_the_table_and_writes_the_pictures(invoke, photo, tmp_path):
     assert " ".join(header.split()) == " ".join(columns)
     assert [row.split()[0] for row in rows[:6]] == ["5", "20", "40", "60", "80", "95"]
     with Image.open(sheet) as image:
-        assert image.width > 5 * 320
+        assert image.width > 5 * 2 * 96
     for quality in (5, 95):
         stem = out / f"photo-q{quality:03d}"
         assert stem.with_suffix(".cvb").is_file()

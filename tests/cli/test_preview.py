@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import imgcodec
+from tests.codec.picture.test_sheet import picture_is_on
 
 
 @pytest.fixture
@@ -38,6 +39,7 @@ def test_one_level_gives_a_picture_for_each_pass(invoke, cvb, photo, tmp_path):
     result = invoke("preview", cvb, "-o", folder, "--reference", photo, "--json")
     records = json.loads(result.stdout)
     assert [record["step"] for record in records] == ["z", "y1", "y2", "y3", "y4"]
+    assert [step.label for step in imgcodec.preview(cvb)][::4] == ["pass 1 of 5", "pass 5 of 5"]
     assert [record["bytes"] for record in records] == sorted(r["bytes"] for r in records)
     assert records[-1]["bytes"] == cvb.stat().st_size
     assert records[-1]["bpp"] == pytest.approx(8 * cvb.stat().st_size / (130 * 96))
@@ -47,13 +49,19 @@ def test_one_level_gives_a_picture_for_each_pass(invoke, cvb, photo, tmp_path):
     assert len(list(folder.iterdir())) == 5
 
 
-def test_a_sheet_alone(invoke, levels_cvb, levelled, tmp_path):
+def test_a_sheet_alone(invoke, levels_cvb, levelled, photo, tmp_path):
     sheet = tmp_path / "sheet.png"
     options = ("-m", levelled, "--sheet", sheet)
     assert invoke("preview", levels_cvb, *options).exit_code == 0
     with Image.open(sheet) as image:
-        assert image.width > 2 * 130
-        assert image.height > 2 * 96
+        assert image.width > 3 * 130
+        assert image.height < 2 * 96
+    # With the original four pictures are there, in two rows of two.
+    assert invoke("preview", levels_cvb, *options, "--reference", photo, "-f").exit_code == 0
+    drawn = np.asarray(Image.open(sheet))
+    assert 2 * 130 < drawn.shape[1] < drawn.shape[0] * 3
+    assert picture_is_on(drawn, np.asarray(Image.open(photo)))
+    assert picture_is_on(drawn, np.asarray(imgcodec.decode(levels_cvb, model=levelled)))
     assert sorted(path.name for path in tmp_path.glob("*level*")) == ["levels.cvb"]
     before = sheet.read_bytes()
     assert invoke("preview", levels_cvb, *options).exit_code == 1

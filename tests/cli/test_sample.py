@@ -1,4 +1,4 @@
-"""`imgcodec sample`: sheets of the right size, honest errors, no file overwritten."""
+"""`imgcodec sample`: labelled sheets, honest errors, no file overwritten."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imgcodec.codec.picture.sheet import draw_sheet
 from tests.codec.conftest import make_tiny_weights
-
-CELL = 28 + 2
+from tests.codec.picture.test_sheet import picture_is_on
 
 
 @pytest.fixture(scope="module")
@@ -44,58 +44,72 @@ def digits(tmp_path):
 
 
 @pytest.fixture
-def sheet(invoke, weights, tmp_path):
-    """Run the command and return what it drew as an array."""
+def drawn(invoke, weights, tmp_path, monkeypatch):
+    """Run the command and return rows of pictures as arrays, headings and labels of its sheet."""
+    calls = []
+
+    def record(rows, **text):
+        calls.append((rows, text))
+        return draw_sheet(rows, **text)
+
+    monkeypatch.setattr("imgcodec.codec.picture.sheet.draw_sheet", record)
 
     def run(*args):
         out = tmp_path / "sheet.png"
         result = invoke("sample", "-m", weights, *args, out, "-f")
         assert result.exit_code == 0, result.output
-        return np.asarray(Image.open(out))
+        rows, text = calls.pop()
+        pictures = [[np.asarray(panel.picture) for panel in row] for row in rows]
+        for picture in (row[0] for row in pictures):
+            assert picture_is_on(np.asarray(Image.open(out)), picture)
+        return pictures, [heading.text for heading in text["headings"]], text["labels"]
 
     return run
 
 
-def test_draws_follow_the_seed(sheet):
-    first = sheet("-n", 5, "--size", "40x33")
-    assert first.shape == (2 + 2 * (40 + 2), 2 + 3 * (33 + 2), 3)
-    np.testing.assert_array_equal(first, sheet("-n", 5, "--size", "40x33", "--seed", 0))
-    assert np.any(first != sheet("-n", 5, "--size", "40x33", "--seed", 1))
-    assert np.any(first != sheet("-n", 5, "--size", "40x33", "--random"))
+def test_draws_follow_the_seed(drawn):
+    first, _, _ = drawn("-n", 5, "--size", "40x33")
+    assert [len(row) for row in first] == [3, 2]
+    assert first[0][0].shape == (3 * 40, 3 * 33, 3)
+    np.testing.assert_array_equal(first[0], drawn("-n", 5, "--size", "40x33", "--seed", 0)[0][0])
+    for options in (("--seed", 1), ("--random",)):
+        assert np.any(first[0][0] != drawn("-n", 5, "--size", "40x33", *options)[0][0][0])
 
 
-def test_default_size_is_that_of_training(sheet):
-    assert sheet("-n", 1).shape == (68, 68, 3)
+def test_default_size_is_that_of_training(drawn):
+    ((picture,),), _, _ = drawn("-n", 1)
+    assert picture.shape == (2 * 64, 2 * 64, 3)
 
 
-def test_interpolation_ends_at_the_reconstructions(sheet, digits):
-    row = sheet("--interpolate", *digits, "--steps", 4)
-    assert row.shape == (2 + CELL, 2 + 4 * CELL, 3)
-    pairs = sheet("--reconstruct", *digits)
-    assert pairs.shape == (2 + 2 * CELL, 2 + 2 * CELL, 3)
-    assert (pairs[2:30, 2:30] == 20).all()
-    np.testing.assert_array_equal(row[2:30, 2:30], pairs[32:60, 2:30])
-    np.testing.assert_array_equal(row[2:30, 92:120], pairs[32:60, 32:60])
-    assert np.any(row[2:30, 32:60] != row[2:30, 2:30])
-    assert sheet("--interpolate", *digits, "--spherical").shape == (2 + CELL, 2 + 8 * CELL, 3)
+def test_interpolation_ends_at_the_reconstructions(drawn, digits):
+    (row,), shares, _ = drawn("--interpolate", *digits, "--steps", 5)
+    assert shares == ["0%", "25%", "50%", "75%", "100%"]
+    assert {picture.shape for picture in row} == {(4 * 28, 4 * 28, 3)}
+    (originals, decoded), _, labels = drawn("--reconstruct", *digits)
+    assert labels == ["original", "decoded"]
+    assert (originals[0] == 20).all()
+    np.testing.assert_array_equal(row[0], decoded[0])
+    np.testing.assert_array_equal(row[-1], decoded[1])
+    assert np.any(row[1] != row[0])
+    assert len(drawn("--interpolate", *digits, "--spherical")[0][0]) == 8
 
 
-def test_attribute_of_strength_0_is_the_reconstruction(sheet, digits, mnist):
+def test_attribute_of_strength_0_is_the_reconstruction(drawn, digits, mnist):
     options = ["--attribute", 1, "--strength=-4,0,4", "--data", mnist, "-q", 100]
-    rows = sheet(*options, *digits)
-    assert rows.shape == (2 + 2 * CELL, 2 + 4 * CELL, 3)
-    pairs = sheet("--reconstruct", *digits, "-q", 100)
-    np.testing.assert_array_equal(rows[2:30, 62:90], pairs[32:60, 2:30])
-    assert np.any(rows[2:30, 32:60] != rows[2:30, 62:90])
+    rows, headings, _ = drawn(*options, *digits)
+    assert headings == ["original", "-4", "0", "+4"]
+    assert [len(row) for row in rows] == [4, 4]
+    (_, decoded), _, _ = drawn("--reconstruct", *digits, "-q", 100)
+    np.testing.assert_array_equal(rows[0][2], decoded[0])
+    assert np.any(rows[0][1] != rows[0][2])
     # Without pictures the first test digits of the data are shown.
-    assert sheet(*options, "-n", 3).shape == (2 + 3 * CELL, 2 + 4 * CELL, 3)
+    assert len(drawn(*options, "-n", 3)[0]) == 3
 
 
-def test_reconstruct_wraps_after_16(sheet, mnist):
-    assert sheet("--reconstruct", "-n", 17, "--data", mnist).shape[:2] == (
-        2 + 4 * CELL,
-        2 + 16 * CELL,
-    )
+def test_reconstruct_wraps_after_16(drawn, mnist):
+    rows, _, labels = drawn("--reconstruct", "-n", 17, "--data", mnist)
+    assert [len(row) for row in rows] == [16, 16, 1, 1]
+    assert labels == ["original", "decoded"] * 2
 
 
 def test_json_tells_what_was_drawn(invoke, weights, tmp_path):

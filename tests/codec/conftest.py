@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import torch
 
 from imgcodec.codec.models.registry import FAMILIES, build_model
 from imgcodec.codec.models.weights import LoadedModel, find_model, list_models, load_model
+from imgcodec.codec.nets import capsules
 from imgcodec.codec.training.bank import CropBank
 from imgcodec.codec.training.checkpoint import save_ema
 from imgcodec.codec.training.export import export
@@ -60,22 +64,37 @@ def tiny_recipe_of(family: str) -> Recipe:
 
 
 def make_tiny_weights(family: str, folder: Path) -> Path:
-    """Export a small model whose networks all have an effect on the integers."""
+    """Put a small model into a folder whose networks all have an effect on the integers.
+
+    Beside it is ema.safetensors, from which it was exported.
+    """
+    averaged, exported = _tiny_weights(family)
+    (folder / "ema.safetensors").write_bytes(averaged)
+    target = folder / f"{tiny_recipe_of(family).name}.safetensors"
+    target.write_bytes(exported)
+    return target
+
+
+@cache
+def _tiny_weights(family: str) -> tuple[bytes, bytes]:
+    """Return averaged and exported weights, made once a process: that takes seconds."""
     torch.manual_seed(5)
     recipe = tiny_recipe_of(family)
     pictures = smooth_pictures(6)
     model = build_model(family, recipe.model)
     bank = CropBank(pictures, 64, torch.device("cpu"))
     count = min(2000, 6_000_000 // (3 * model.stride_px**2))
-    model.init_from_patches(bank.patches(count, model.stride_px, random.Random(1)))
+    with mock.patch.object(capsules, "FIT_STEPS", 40):
+        model.init_from_patches(bank.patches(count, model.stride_px, random.Random(1)))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(("out.weight", "nodes")):
                 parameter.normal_(0, 0.02)
-    save_ema(folder / "ema.safetensors", recipe, model, step=0, earlier=[])
-    target = folder / f"{recipe.name}.safetensors"
-    export(folder / "ema.safetensors", target, pictures=pictures, provenance="synthetic waves")
-    return target
+    with TemporaryDirectory() as folder:
+        averaged, target = Path(folder, "ema.safetensors"), Path(folder, "weights.safetensors")
+        save_ema(averaged, recipe, model, step=0, earlier=[])
+        export(averaged, target, pictures=pictures[:2], provenance="synthetic waves")
+        return averaged.read_bytes(), target.read_bytes()
 
 
 def smooth_pictures(count: int, side: int = 128) -> list[np.ndarray]:

@@ -149,7 +149,10 @@ def test_every_reader_honours_them(mixed, family_weights):
     np.testing.assert_array_equal(np.asarray(small), np.asarray(Image.fromarray(mixed).reduce(2)))
     found = imgcodec.inspect(data, verify=True, heatmap=True, **options)
     assert found.exact_share == 1.0
-    assert found.heatmap.size == (header.width, header.height)
+    assert found.heatmap.shape == (
+        -(-header.height // found.heatmap_cell_px),
+        -(-header.width // found.heatmap_cell_px),
+    )
     assert sum(chunk.bytes for chunk in found.chunks) == len(data)
     *_, last = imgcodec.preview(data, **options)
     np.testing.assert_array_equal(np.asarray(last.image), mixed)

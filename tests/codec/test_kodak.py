@@ -14,6 +14,7 @@ import imgcodec
 
 DATA = os.environ.get("IMGCODEC_DATA")
 pytestmark = pytest.mark.skipif(not DATA, reason="IMGCODEC_DATA is not set")
+slow = pytest.mark.slow
 NAMES = ("kodim01.png", "kodim13.png", "kodim20.png")
 
 
@@ -21,7 +22,7 @@ def _load(name: str) -> Image.Image:
     return Image.open(Path(DATA) / "kodak" / name).convert("RGB")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(n, marks=slow) for n in NAMES[1:])])
 def test_rate_and_psnr_rise_strictly_and_bytes_match_the_estimate(name):
     image = _load(name)
     original = np.asarray(image, float)
@@ -87,7 +88,12 @@ def test_a_photograph_encodes_and_decodes_quickly():
 
 
 @pytest.mark.parametrize(
-    ("name", "budget"), list(zip(NAMES, (20_000, 40_000, 10_000), strict=True))
+    ("name", "budget"),
+    [
+        (NAMES[0], 20_000),
+        pytest.param(NAMES[1], 40_000, marks=slow),
+        pytest.param(NAMES[2], 10_000, marks=slow),
+    ],
 )
 def test_sizes_are_filled_and_never_exceeded(name, budget):
     """All images at five sizes: see CONTRIBUTING.md."""

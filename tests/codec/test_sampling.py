@@ -10,7 +10,6 @@ from imgcodec.codec.entropy.tables import TOTAL, Tables
 from imgcodec.codec.errors import CodecError
 from imgcodec.codec.models.weights import find_model, load_model
 from imgcodec.codec.sampling import (
-    arrange,
     attribute_vector,
     blend,
     draw_picture,
@@ -109,14 +108,3 @@ def test_attribute_needs_both_kinds_and_one_size(convvae):
 
 def test_training_size_is_the_crop_of_the_recipe(convvae):
     assert training_size(convvae) == (64, 64)
-
-
-def test_sheet_keeps_pictures_apart():
-    red, blue = (np.full((3, 4, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
-    sheet = arrange([[red, blue], [blue[:2]]])
-    assert sheet.shape == (2 + 2 * (3 + 2), 2 + 2 * (4 + 2), 3)
-    assert np.array_equal(sheet[2:5, 2:6], red)
-    assert np.array_equal(sheet[2:5, 8:12], blue)
-    assert np.array_equal(sheet[7:9, 2:6], blue[:2])
-    assert (sheet[9:] == 255).all()
-    assert (sheet[:, :2] == 255).all()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imgcodec.datasets.download import ChecksumError, download, file_sha256, unpack
+from imgcodec.codec.files import file_sha256
+from imgcodec.datasets.download import ChecksumError, download, unpack
 from imgcodec.datasets.manifest import DatasetError
 
 CONTENT = bytes(range(256)) * 4000

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imgcodec.codec.files import file_sha256
 from imgcodec.datasets import mnist
-from imgcodec.datasets.download import file_sha256
 from imgcodec.datasets.labels import load_labelled
 from imgcodec.datasets.manifest import DatasetError
 from imgcodec.datasets.mnist import load_mnist, read_images, to_block

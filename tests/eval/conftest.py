@@ -157,3 +157,47 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver = webdriver.Chrome(options=options, service=service)
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def narrow(browser: Any) -> Iterator[Any]:
+    """Make the window 420 px wide, as a telephone's; called with a width it sets that one."""
+
+    def resize(width: int) -> None:
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        # The observers of sizes have answered when the second frame is drawn.
+        browser.execute_async_script(
+            "const done = arguments[0];"
+            "requestAnimationFrame(() => requestAnimationFrame(() => done()));"
+        )
+
+    resize(420)
+    yield resize
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def overflowing(browser: Any) -> list[str]:
+    """Return the tags of what reaches beyond the page at the right, or scrolls sideways."""
+    found: list[str] = browser.execute_script(
+        "const width = document.documentElement.clientWidth;"
+        "const isShown = (e) => e.offsetParent && !e.closest('.stage, svg');"
+        "return [...document.querySelectorAll('body *')].filter((e) => isShown(e) &&"
+        "  (e.getBoundingClientRect().right > width + 0.5 || e.scrollWidth > e.clientWidth + 1"
+        "   && getComputedStyle(e).overflowX === 'auto'))"
+        "  .map((e) => `${e.tagName}.${e.className}`)"
+    )
+    return found
+
+
+def broken_lines(browser: Any, selector: str) -> list[str]:
+    """Return the texts of shown elements that take more than one line."""
+    found: list[str] = browser.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].filter((e) => {"
+        "  const range = document.createRange(); range.selectNodeContents(e);"
+        "  const tops = [...range.getClientRects()].map((r) => Math.round(r.bottom / 8));"
+        "  return e.offsetParent && Math.max(...tops) - Math.min(...tops) > 1;"
+        "}).map((e) => e.textContent)",
+        selector,
+    )
+    return found

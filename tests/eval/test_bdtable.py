@@ -13,30 +13,24 @@ from imgcodec.eval.bdtable import bd_table
 from imgcodec.eval.quality import quality_of
 from imgcodec.eval.regression import against_baseline, regressions
 from imgcodec.eval.results import to_frame
+from tests.eval.rows import ladder
 
 PSNR = [quality_of("psnr")]
 
 
 def rows_of(codec: str, scale: float, images: str = "ab", lift: float = 0.0) -> list[dict]:
     """Rows on PSNR = 30 + 6 log2(bpp / scale), image b harder by a factor of two."""
-    return [
-        {
-            "dataset": "d",
-            "image": image,
-            "width": 100,
-            "height": 100,
-            "codec": codec,
-            "setting": f"q={step}",
-            "bytes": 1000,
-            "bpp": 0.1 * 2**step * scale * (2 if image == "b" else 1),
+    return ladder(
+        codec,
+        scale,
+        lambda step: {
             "psnr": 30 + 6 * step + lift,
             "ms_ssim": 1 - 10 ** -(1 + step / 4),
             "lpips": 0.4 / 2**step,
-            "status": "ok",
-        }
-        for image in images
-        for step in range(5)
-    ]
+        },
+        images,
+        lambda image: 2.0 if image == "b" else 1.0,
+    )
 
 
 def test_table_has_the_true_saving_in_every_metric() -> None:

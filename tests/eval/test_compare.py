@@ -18,6 +18,7 @@ from imgcodec.eval.compare import compare_codecs, compare_files, numbers, score_
 from imgcodec.eval.comparison_sheet import CELL_PX, comparison_sheet, write_comparison_page
 from imgcodec.eval.metrics import create_metrics
 from imgcodec.eval.windows import Window
+from tests.eval.conftest import overflowing
 
 CODECS = ("jpeg2000", "jpeg", "webp")
 
@@ -158,8 +159,10 @@ def test_browser_page_shows_slider_and_crops(browser: Any, comparison: Any, tmp_
     browser.get_log("browser")
     browser.get(path.as_uri())
     figures = browser.find_elements(By.CSS_SELECTOR, "#crops figure")
-    assert len(figures) == (1 + len(CODECS)) * len(comparison.windows)
-    assert f"{len(comparison.shots[0].data):,} bytes" in figures[1].text
+    assert len(figures) == 1 + len(CODECS)
+    crops = browser.find_elements(By.CSS_SELECTOR, "#crops img")
+    assert len(crops) == len(figures) * len(comparison.windows)
+    assert figures[1].text.count(f"{len(comparison.shots[0].data):,} bytes") == 1
     figures[3].click()
     assert browser.find_element(By.CSS_SELECTOR, ".plate.right").text.startswith("WebP")
     ActionChains(browser).send_keys("x").perform()
@@ -169,3 +172,19 @@ def test_browser_page_shows_slider_and_crops(browser: Any, comparison: Any, tmp_
     )
     assert widths and min(widths) > 0
     assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("num_codecs", [1, 2, 3, 4])
+def test_tiles_fill_their_rows_on_wide_and_narrow_screens(
+    browser: Any, narrow: Any, comparison: Any, tmp_path: Path, num_codecs: int
+) -> None:
+    shots = [dataclasses.replace(comparison.shots[0], codec=f"c{k}") for k in range(num_codecs)]
+    some = dataclasses.replace(comparison, shots=tuple(shots))
+    browser.get(write_comparison_page(some, tmp_path / "compare.html").as_uri())
+    for width in (420, 1280):
+        narrow(width)
+        assert overflowing(browser) == []
+        tiles = browser.execute_script(
+            "return [...document.querySelectorAll('#crops figure')].map((f) => f.offsetTop)"
+        )
+        assert len({tiles.count(top) for top in tiles}) == 1

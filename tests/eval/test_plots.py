@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,18 @@ from PIL import Image
 
 pytest.importorskip("matplotlib", reason="plots need matplotlib (extra eval)")
 
+from imgcodec.eval.anchors import codec_names
 from imgcodec.eval.curves import codec_curve, overlay_curve, usable_rows
 from imgcodec.eval.plots import rd_plot, write_plots
 from imgcodec.eval.quality import TAUGHT_NOTE
-from imgcodec.eval.style import codec_order, codec_style, overlay_order
+from imgcodec.eval.style import (
+    SPARE_MARKERS,
+    STYLES,
+    codec_order,
+    codec_style,
+    codec_styles,
+    overlay_order,
+)
 
 PUBLISHED = {"vtm": [{"bpp": 0.5, "psnr": 30.0, "ms-ssim": 0.9}, {"bpp": 1.0, "psnr": 34.0}]}
 
@@ -83,14 +93,38 @@ def test_published_similarity_is_put_into_decibels() -> None:
     assert overlay_curve(PUBLISHED["vtm"], "lpips") == []
 
 
-def test_looks_depend_on_the_name_alone_and_variants_share_the_colour() -> None:
-    assert codec_style("jpeg-420").color == codec_style("jpeg").color
+def test_every_codec_of_the_registry_has_a_colour_of_its_own() -> None:
+    assert set(codec_names()) == set(STYLES)
+    assert len({style.color for style in STYLES.values()}) == len(STYLES)
+
+
+def test_what_is_compared_most_differs_in_colour_and_marker() -> None:
+    names = [
+        *("imgcodec-beta", "imgcodec-beta-psnr", "imgcodec-beta-perceptual", "imgcodec-beta-eye"),
+        *("imgcodec-hier", "imgcodec-vq", "imgcodec-cv", "jpeg", "webp", "avif"),
+    ]
+    assert len({codec_style(name).marker for name in names}) == len(names)
+
+
+def test_other_names_have_a_look_too_and_keep_apart() -> None:
     assert codec_style("jpeg-420").dash and not codec_style("jpeg").dash
-    assert codec_style("jpeg2000").color != codec_style("jpeg").color
     assert codec_style("imgcodec-beta").is_own and not codec_style("avif").is_own
-    assert codec_style("imgcodec-hier").color != codec_style("imgcodec-beta").color
     assert codec_style("imgcodec:runs/x/net.safetensors").label == "net"
+    assert codec_style("custom:mine:a b:c d").label == "mine"
     assert codec_style("unheard-of") == codec_style("unheard-of")
+    names = ["avif", *(f"file{number}.cvb" for number in range(6))]
+    assert len({style.color for style in codec_styles(names).values()}) == len(names)
+    assert codec_styles(names)["avif"] == codec_style("avif")
+
+
+def test_the_page_draws_every_marker_of_the_table() -> None:
+    script = (files("imgcodec.eval") / "templates" / "chart.js").read_text()
+    table = script.partition("const MARKERS")[2].partition("};")[0]
+    drawn = {"o", *re.findall(r'[\s"](\S)"?: ', table)}
+    assert {style.marker for style in STYLES.values()} | set(SPARE_MARKERS) <= drawn
+
+
+def test_order_puts_own_codecs_and_known_references_first() -> None:
     assert overlay_order(["x", "vtm18.0", "y", "bpg444"]) == ["vtm18.0", "bpg444", "x", "y"]
     assert codec_order(["jpeg", "imgcodec-beta", "avif"]) == ["imgcodec-beta", "jpeg", "avif"]
 

@@ -26,6 +26,7 @@ from imgcodec.eval.quality import (
 )
 from imgcodec.eval.report_data import page_data
 from imgcodec.eval.results import COLUMNS, to_frame
+from tests.eval.rows import ladder
 
 IDS = [quality.column for quality in QUALITIES]
 
@@ -41,27 +42,12 @@ def value_of(column: str, step: int) -> float:
 @pytest.fixture(scope="module")
 def frame():
     """Two codecs with a value in every column; the second needs half the bytes."""
-    rows = [
-        {
-            "dataset": "d",
-            "image": image,
-            "width": 100,
-            "height": 100,
-            "codec": codec,
-            "setting": f"q={step}",
-            "bytes": 1000,
-            "bpp": 0.1 * 2**step * scale,
-            **{column: value_of(column, step) for column in IDS},
-            "mse": 10.0,
-            "encode_s": 0.1,
-            "decode_s": 0.1,
-            "status": "ok",
-        }
-        for codec, scale in (("jpeg", 1.0), ("imgcodec-beta", 0.5))
-        for image in "ab"
-        for step in range(5)
-    ]
-    return to_frame(rows)
+    times = {"mse": 10.0, "encode_s": 0.1, "decode_s": 0.1}
+
+    def values(step: int) -> dict[str, float]:
+        return {**{column: value_of(column, step) for column in IDS}, **times}
+
+    return to_frame(ladder("jpeg", 1.0, values) + ladder("imgcodec-beta", 0.5, values))
 
 
 @pytest.mark.parametrize("quality", QUALITIES, ids=IDS)

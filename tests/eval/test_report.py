@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from imgcodec.eval.anchors import get_codec
 from imgcodec.eval.bdtable import bd_table
 from imgcodec.eval.pictures import psnr_db
 from imgcodec.eval.report import write_report
+from tests.eval.conftest import broken_lines, overflowing
 
 PUBLISHED = {"vtm": [{"bpp": 0.5, "psnr": 30.0}, {"bpp": 1.5, "psnr": 36.0}]}
 
@@ -167,12 +170,14 @@ def test_browser_page_loads_toggles_and_hovers(browser: Any, report: Path) -> No
     find("#codec-toggles [data-name='webp']").click()
     assert curves() == {"imgcodec-beta", "jpeg", "webp"}
 
-    find("#metric-select [data-value='2']").click()
+    find("#metric-select option[value='2']").click()
     assert "LPIPS" in find("#chart").text
     find("#image-select option[value='1']").click()
     assert "lake" in find("#rates-scope").text
-    points = browser.find_elements(By.CSS_SELECTOR, "#chart circle")
+    points = browser.find_elements(By.CSS_SELECTOR, "#chart .point")
     assert len(points) == 15
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#chart circle")) == 5
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#codec-toggles polygon")) == 2
     ActionChains(browser).move_to_element(points[0]).perform()
     tip = find("#chart .tip").text
     assert "lake, 192 × 128" in tip and "bytes" in tip and "q=" in tip and "bpp" in tip  # noqa: RUF001
@@ -180,6 +185,28 @@ def test_browser_page_loads_toggles_and_hovers(browser: Any, report: Path) -> No
     find("#anchor-select option[value='2']").click()
     assert find("#bd-table tbody tr:nth-child(3) td").text == "anchor"
     assert console_errors(browser) == []
+
+
+def test_browser_page_fits_a_narrow_screen(
+    browser: Any, narrow: None, report: Path, tmp_path: Path
+) -> None:
+    open_page(browser, report)
+    assert overflowing(browser) == []
+    assert broken_lines(browser, "button, option, .tile b, .tile span, h1, #bd-table td") == []
+    cell = browser.find_element("css selector", "#bd-table td")
+    assert cell.get_attribute("data-title") == "PSNR"
+
+
+def test_slider_opens_on_us_against_avif(browser: Any, small_run: Any, tmp_path: Path) -> None:
+    avif = get_codec("avif@40,60")
+    rows = small_run.rows[small_run.rows["codec"] != "jpeg"]
+    record = rows[rows["codec"] == "webp"]
+    rows = pd.concat([rows, record.assign(codec="avif")], ignore_index=True)
+    codecs = [*small_run.codecs, avif]
+    path = write_report(rows, tmp_path / "r.html", small_run.images, codecs=codecs, num_pictures=1)
+    open_page(browser, path)
+    plates = browser.find_elements("css selector", ".plate b")
+    assert [plate.text for plate in plates] == ["AVIF (default tune)", "imgcodec-beta"]
 
 
 def test_browser_slider_moves_zooms_and_shows_the_decoded_pixels(

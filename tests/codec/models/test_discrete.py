@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import imgcodec
-from imgcodec.codec.codebooks import draw_codebook
+from imgcodec.codec.codebooks import codebook_sheet, draw_codebook
 from imgcodec.codec.models.coders import IntegerCoder
 from imgcodec.codec.models.weights import find_model, load_model
 from tests.codec.conftest import make_tiny_weights, smooth_pictures
+from tests.codec.picture.test_sheet import picture_is_on
 
 
 @pytest.fixture(scope="module", params=["vq", "cv"])
@@ -72,12 +73,21 @@ def test_codebook_drawing_shows_every_code_once(codes):
     codes.model.quantisers[0].usage.copy_(torch.arange(64).float())
     drawing = draw_codebook(codes.model, 1)
     assert drawing.num_codes == 64
-    assert drawing.image.size == (8 * 16, 8 * 16)
+    assert drawing.patches.shape == (64, 16, 16, 3)
     assert drawing.used_share == pytest.approx(60 / 64)
     assert drawing.perplexity < 64
-    assert np.asarray(draw_codebook(codes.model, 3).image).std() > 0
+    sheet = np.asarray(codebook_sheet(drawing, "codes"))
+    for patch in drawing.patches[[0, 40]]:
+        assert picture_is_on(sheet, patch.repeat(2, 0).repeat(2, 1))
     with pytest.raises(imgcodec.UnknownModelError, match="stages 1 to 3"):
         draw_codebook(codes.model, 4)
+
+
+def test_later_stages_are_stretched_differences_around_grey(codes):
+    drawing = draw_codebook(codes.model, 3)
+    assert drawing.contrast > 1 == draw_codebook(codes.model, 1).contrast
+    deviation = np.abs(drawing.patches.astype(float) - 127.5)
+    assert np.quantile(deviation, 0.98) == pytest.approx(127.5, abs=2)
 
 
 def test_other_families_have_no_codebook(shipped):
