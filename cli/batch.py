@@ -342,9 +342,15 @@ def _outcomes(
         for item in pending:
             yield attempt(work, item)
     else:
-        from imgcodec.cli.workers import run_in_processes
+        yield from attempt_in_processes(work, pending, jobs)
 
-        yield from run_in_processes(work, pending, jobs)
+
+def attempt_in_processes(work: Work, items: Sequence[Item], jobs: int) -> Iterator[Outcome]:
+    """Yield the outcome of every item, in the order in which they are done."""
+    from imgcodec.pool import DIED, run_in_processes
+
+    for item, outcome in run_in_processes(functools.partial(attempt, work), items, jobs):
+        yield outcome or Outcome(item, "failed", error=DIED)
 
 
 def _work_and_remember(work: Work, source: str, target: str) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def command(console: Console, **options: Any) -> None:
 
 def _list_codecs() -> None:
     from imgcodec.codec.errors import CodecError
-    from imgcodec.eval.anchors import codec_names, get_codec
+    from imgcodec.eval.anchors.registry import codec_names, get_codec
 
     rows = []
     for name in codec_names():
@@ -173,7 +173,7 @@ def _list_codecs() -> None:
 
 def _plan(options: dict[str, Any], console: Console) -> BenchPlan:
     from imgcodec.eval import bench
-    from imgcodec.eval.anchors import split_names
+    from imgcodec.eval.anchors.registry import split_names
     from imgcodec.eval.runner import BenchPlan
 
     where = bench.metric_options(options["device"], options["weights_dir"], options["data_root"])
@@ -200,7 +200,7 @@ def _measure(
     plan: BenchPlan, out: Path, options: dict[str, Any], console: Console
 ) -> tuple[pd.DataFrame, RunInfo, int]:
     from imgcodec.eval import bench
-    from imgcodec.eval.runner import num_processors
+    from imgcodec.pool import num_processors
 
     jobs = options["jobs"] or num_processors()
     try:
@@ -250,7 +250,7 @@ def _report(
     plan: BenchPlan, rows: pd.DataFrame, overlays: dict[str, Any], out: Path, console: Console
 ) -> list[Path]:
     from imgcodec.eval import bench
-    from imgcodec.eval.anchors import get_codec
+    from imgcodec.eval.anchors.registry import get_codec
     from imgcodec.eval.plots import write_plots
     from imgcodec.eval.report import write_report
     from imgcodec.eval.results import RunInfo

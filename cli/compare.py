@@ -106,7 +106,7 @@ def compare(
     target = choose_output(image, target, ".png", force=force)
 
     from imgcodec.codec.picture.read import read_picture, upright
-    from imgcodec.eval.anchors import get_codec
+    from imgcodec.eval.anchors.registry import get_codec
     from imgcodec.eval.compare import compare_codecs, compare_files
     from imgcodec.eval.windows import Window
 

@@ -71,7 +71,8 @@ def command(
     they are searched for the smallest file that scores at least as well instead.
     """
     from imgcodec.datasets.images import open_dataset
-    from imgcodec.eval.anchors import get_codec, split_names, taught_of
+    from imgcodec.eval.anchors.base import taught_of
+    from imgcodec.eval.anchors.registry import get_codec, split_names
     from imgcodec.eval.bench import metric_options
     from imgcodec.eval.match import match_dataset, summarise_matches
     from imgcodec.eval.metrics.base import create_metrics

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from imgcodec.datasets.images import open_dataset
 from imgcodec.datasets.manifest import data_root
-from imgcodec.eval.anchors.base import get_codec, taught_of
+from imgcodec.eval.anchors.base import taught_of
+from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.bdtable import BdEntry
 from imgcodec.eval.exports import export_codec_compare, export_compressai, load_overlay
 from imgcodec.eval.metrics.base import MetricOptions, create_metrics
 from imgcodec.eval.quality import QUALITIES, Quality, Taught, quality_of
 from imgcodec.eval.results import ResultsError, RunInfo, read_rows, summarise
-from imgcodec.eval.runner import BenchPlan, Progress, num_processors, run_bench
+from imgcodec.eval.runner import BenchPlan, Progress, run_bench
+from imgcodec.pool import num_processors
 
 if TYPE_CHECKING:
     import pandas as pd

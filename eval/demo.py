@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from imgcodec.codec.picture.sheet import INK, Heading, Panel, draw_sheet, enlarged
-from imgcodec.eval.anchors import ImageCodec, get_codec
-from imgcodec.eval.anchors.base import RgbArray
+from imgcodec.eval.anchors.base import ImageCodec, RgbArray
 from imgcodec.eval.anchors.ours import DEFAULT_FAMILY
+from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.pictures import Shot
 from imgcodec.eval.style import codec_style
 from imgcodec.eval.windows import detail_window

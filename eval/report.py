@@ -15,7 +15,8 @@ import pandas as pd
 
 from imgcodec.codec.errors import CodecError
 from imgcodec.eval import pictures
-from imgcodec.eval.anchors.base import ImageCodec, get_codec
+from imgcodec.eval.anchors.base import ImageCodec
+from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.curves import Overlays, usable_rows
 from imgcodec.eval.page import write_page
 from imgcodec.eval.report_data import page_data, rounded

@@ -6,24 +6,20 @@ One failing image, codec or even a crash inside a native library costs its rows,
 from __future__ import annotations
 
 import collections
-import concurrent.futures as futures
 import dataclasses
 import functools
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from imgcodec.datasets.images import ImageDataset, open_dataset
-from imgcodec.eval.anchors.base import ImageCodec, Setting, get_codec
+from imgcodec.eval.anchors.base import ImageCodec, Setting
+from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.measure import Row, measure_row, warm_up
 from imgcodec.eval.metrics.base import Metric, MetricOptions, create_metrics
 from imgcodec.eval.results import RowKey, RowWriter, row_key, sort_rows
+from imgcodec.pool import DIED, num_processors, run_in_processes
 
 _CACHED_IMAGES = 2
 
@@ -210,13 +206,6 @@ def run_bench(
     return errors
 
 
-def num_processors() -> int:
-    """Return the number of processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class _Clock:
     """Estimates the time to go from the pace of each codec so far."""
 
@@ -246,22 +235,9 @@ class _Clock:
 _worker_bench: Bench | None = None
 
 
-def _start_worker(plan: BenchPlan, threads: int) -> None:
+def _start_worker(plan: BenchPlan) -> None:
     global _worker_bench
-    # Ctrl-C is for the run, which lets its workers finish their rows.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Before torch is imported, so that its thread pools have the right size from the start.
-    os.environ["OMP_NUM_THREADS"] = str(threads)
     _worker_bench = Bench(plan)
-
-
-def _end_with_parent() -> None:
-    """Leave when the run is killed, rather than wait for work that will never come."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _run_in_worker(task: Task) -> Row:
@@ -273,43 +249,7 @@ def _in_workers(
     bench: Bench, todo: Sequence[Task], jobs: int, threads: int
 ) -> Iterator[tuple[Task, Row]]:
     """Yield (task, row) as workers finish them; tasks that kill their worker become errors."""
-    queue = collections.deque(todo)
-    suspects: list[Task] = []
-    while queue:
-        with _pool(bench.plan, jobs, threads) as pool:
-            running: dict[futures.Future[Row], Task] = {}
-            try:
-                while queue or running:
-                    while queue and len(running) < 2 * jobs:
-                        future = pool.submit(_run_in_worker, queue[0])
-                        running[future] = queue.popleft()
-                    done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
-                    for future in done:
-                        row = future.result()
-                        yield running.pop(future), row
-            except BrokenProcessPool:
-                suspects = sorted(running.values(), key=todo.index)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        # One of these killed its worker: each gets a process of its own.
-        for task in suspects:
-            yield task, _run_alone(bench, task, threads)
-        suspects = []
-
-
-def _run_alone(bench: Bench, task: Task, threads: int) -> Row:
-    with _pool(bench.plan, 1, threads) as pool:
-        try:
-            return pool.submit(_run_in_worker, task).result()
-        except BrokenProcessPool:
-            return bench.failed(task, "the worker process died (crash or out of memory)")
-
-
-def _pool(plan: BenchPlan, jobs: int, threads: int) -> futures.ProcessPoolExecutor:
-    return futures.ProcessPoolExecutor(
-        jobs,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(plan, threads),
-    )
+    start = functools.partial(_start_worker, bench.plan)
+    rows = run_in_processes(_run_in_worker, todo, jobs, threads=threads, prepare=start)
+    for task, row in rows:
+        yield task, row or bench.failed(task, DIED)

@@ -1,4 +1,4 @@
-"""What the harness asks of a codec, and the registry that names them.
+"""What the harness asks of a codec.
 
 A codec turns an RGB array into the bytes of a real file and back, at an ordered list of
 settings. Everything else (timing, metrics, curves) belongs to the runner.
@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from imgcodec.codec.errors import CodecError, OptionError
+from imgcodec.codec.errors import CodecError
 
 Setting = int | float | str
 RgbArray = npt.NDArray[np.uint8]
@@ -67,103 +67,28 @@ class TrainedCodec(Protocol):
         ...
 
 
+Factory = Callable[[], ImageCodec]
+"""Makes a codec; may raise `AnchorError` when its library is missing."""
+
+
 def taught_of(codecs: Iterable[ImageCodec]) -> dict[str, frozenset[str]]:
     """Return codec name to the columns of the metrics that taught it; others are left out."""
     trained = {codec.name: codec.taught() for codec in codecs if isinstance(codec, TrainedCodec)}
     return {name: columns for name, columns in trained.items() if columns}
 
 
-_FACTORIES: dict[str, Callable[[], ImageCodec]] = {}
-_LOADED = False
-
-
-def register(name: str, factory: Callable[[], ImageCodec]) -> None:
-    """Add a codec under `name`; the factory may raise `AnchorError` when its library is missing."""
-    _FACTORIES[name] = factory
-
-
-def _load() -> None:
-    global _LOADED
-    if not _LOADED:
-        from imgcodec.eval.anchors import ours, pillow_codecs, plugin_codecs
-
-        for module in (ours, pillow_codecs, plugin_codecs):
-            module.register_all()
-        _LOADED = True
-
-
-def codec_names() -> list[str]:
-    """Return all registered names, whether or not their library is installed."""
-    _load()
-    return list(_FACTORIES)
-
-
-def get_codec(name: str) -> ImageCodec:
-    """Return the codec of a registry name.
-
-    Args:
-        name: a registered name (`jpeg`, `webp`, `avif`, `imgcodec-beta`, ...), optionally with
-            settings of one's own (`jpeg@10,50,90`), an imgcodec model by its id or weights file
-            (`imgcodec:MODEL`), or a command line (`custom:NAME:encode-cmd:decode-cmd`, see
-            `CommandCodec`).
-
-    Raises:
-        AnchorError: the name is unknown or the library behind it is not installed.
-    """
-    _load()
-    if name.startswith("custom:"):
-        from imgcodec.eval.anchors.command import CommandCodec
-
-        return CommandCodec.parse(name)
-    base, _, settings_text = name.partition("@")
-    if base.startswith("imgcodec:"):
-        from imgcodec.eval.anchors.ours import ImgcodecCodec
-
-        codec: ImageCodec = ImgcodecCodec.of_model(base, base.removeprefix("imgcodec:"))
-    elif base in _FACTORIES:
-        codec = _FACTORIES[base]()
-    else:
-        known = ", ".join(_FACTORIES)
-        raise AnchorError(
-            f"unknown codec {base!r}: use one of {known}, imgcodec:MODEL, "
-            "or custom:NAME:encode-cmd:decode-cmd"
-        )
-    return with_settings(codec, parse_settings(settings_text)) if settings_text else codec
-
-
 def parse_settings(text: str) -> list[Setting]:
     """Return the settings of a comma-separated list: integers, else floats, else text."""
-    return [_parse_setting(part.strip()) for part in text.split(",") if part.strip()]
+    return [parse_setting(part.strip()) for part in text.split(",") if part.strip()]
 
 
-def _parse_setting(text: str) -> Setting:
+def parse_setting(text: str) -> Setting:
     if re.fullmatch(r"[+-]?\d+", text):
         return int(text)
     try:
         return float(text)
     except ValueError:
         return text
-
-
-def split_names(text: str) -> list[str]:
-    """Return the codec names of a comma-separated list; `jpeg@10,50,webp` are two of them.
-
-    A number that follows the settings of a name belongs to them. Command lines (`custom:`) cannot
-    be part of a list, since they may hold commas.
-
-    Raises:
-        OptionError: the list is empty.
-    """
-    names: list[str] = []
-    for part in (part.strip() for part in text.split(",")):
-        is_setting = bool(names) and "@" in names[-1] and not isinstance(_parse_setting(part), str)
-        if is_setting:
-            names[-1] += f",{part}"
-        elif part:
-            names.append(part)
-    if not names:
-        raise OptionError("no codec is named")
-    return names
 
 
 def with_settings(codec: ImageCodec, settings: Sequence[Setting]) -> ImageCodec:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from imgcodec.eval.anchors.base import RgbArray, Setting, register
+from imgcodec.eval.anchors.base import Factory, RgbArray, Setting
 from imgcodec.eval.quality import taught_columns
 
 FIDELITY = "fidelity"
@@ -145,8 +145,8 @@ class ImgcodecCodec:
             yield lambda: seconds
 
 
-def register_all() -> None:
-    """Register codecs: model families, further decoders of installed models, tunes, efforts."""
+def factories() -> dict[str, Factory]:
+    """Return model families, further decoders of installed models, tunes and efforts by name."""
     from imgcodec.codec.models.registry import FAMILIES
     from imgcodec.codec.models.weights import TUNES, list_models
     from imgcodec.codec.refinement import MAX_EFFORT
@@ -157,9 +157,11 @@ def register_all() -> None:
     }
     for info in list_models():
         named |= {f"imgcodec-{info.family}-{name}": (info.id, name) for name in info.decoders[1:]}
-    for name, (model, decoder) in named.items():
-        register(name, functools.partial(ImgcodecCodec.of_model, name, model, decoder))
+    found: dict[str, Factory] = {
+        name: functools.partial(ImgcodecCodec.of_model, name, model, decoder)
+        for name, (model, decoder) in named.items()
+    }
     for effort in range(2, MAX_EFFORT + 1):
         name = f"imgcodec-{DEFAULT_FAMILY}-effort{effort}"
-        codec = functools.partial(ImgcodecCodec.of_model, name, DEFAULT_FAMILY, effort=effort)
-        register(name, codec)
+        found[name] = functools.partial(ImgcodecCodec.of_model, name, DEFAULT_FAMILY, effort=effort)
+    return found

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, features
 from PIL import __version__ as pillow_version
 
-from imgcodec.eval.anchors.base import AnchorError, RgbArray, Setting, register
+from imgcodec.eval.anchors.base import AnchorError, Factory, RgbArray, Setting
 
 JPEG_LADDER = (5, 8, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90)
 WEBP_LADDER = (0, 2, 5, 10, 20, 40, 60, 75, 85, 90, 95)
@@ -136,24 +136,25 @@ def _jpeg2000(name: str) -> PillowCodec:
     )
 
 
-def register_all() -> None:
-    """Register every Pillow codec. `jpeg` is Pillow's default, which is 4:2:0."""
-    register("jpeg", lambda: _jpeg("jpeg", "4:2:0, default settings"))
-    register(
-        "jpeg-420",
-        lambda: _jpeg("jpeg-420", "4:2:0, optimised Huffman", subsampling="4:2:0", optimize=True),
-    )
-    register(
-        "jpeg-444",
-        lambda: _jpeg("jpeg-444", "4:4:4, optimised Huffman", subsampling="4:4:4", optimize=True),
-    )
-    register("webp", lambda: _webp("webp", 6))
-    register("webp-m4", lambda: _webp("webp-m4", 4))
-    register("jpeg2000", lambda: _jpeg2000("jpeg2000"))
+def factories() -> dict[str, Factory]:
+    """Return every Pillow codec by name. `jpeg` is Pillow's default, which is 4:2:0."""
+    found: dict[str, Factory] = {
+        "jpeg": lambda: _jpeg("jpeg", "4:2:0, default settings"),
+        "jpeg-420": lambda: _jpeg(
+            "jpeg-420", "4:2:0, optimised Huffman", subsampling="4:2:0", optimize=True
+        ),
+        "jpeg-444": lambda: _jpeg(
+            "jpeg-444", "4:4:4, optimised Huffman", subsampling="4:4:4", optimize=True
+        ),
+        "webp": lambda: _webp("webp", 6),
+        "webp-m4": lambda: _webp("webp-m4", 4),
+        "jpeg2000": lambda: _jpeg2000("jpeg2000"),
+    }
     for speed in (6, 2):
         suffix = "" if speed == 6 else f"-s{speed}"
         for subsampling, chroma in (("4:4:4", ""), ("4:2:0", "-420")):
             name = f"avif{chroma}{suffix}"
-            register(name, functools.partial(_avif, name, subsampling, speed))
+            found[name] = functools.partial(_avif, name, subsampling, speed)
     for tune in ("psnr", "ssim"):
-        register(f"avif-{tune}", functools.partial(_avif, f"avif-{tune}", "4:4:4", 6, tune))
+        found[f"avif-{tune}"] = functools.partial(_avif, f"avif-{tune}", "4:4:4", 6, tune)
+    return found

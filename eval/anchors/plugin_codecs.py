@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from imgcodec.eval.anchors.base import AnchorError, RgbArray, Setting, register
+from imgcodec.eval.anchors.base import AnchorError, Factory, RgbArray, Setting
 
 JXL_LADDER = (18.0, 13.0, 9.5, 7.0, 5.0, 3.5, 2.5, 1.8, 1.2, 0.8)
 HEIC_LADDER = (5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60)
@@ -81,7 +81,7 @@ class HeicCodec:
     chroma: int = 444
 
     def __post_init__(self) -> None:
-        self._plugin().register_heif_opener()
+        self._plugin()
 
     def _plugin(self) -> Any:
         return _import_optional("pillow_heif", "pillow-heif", self.name)
@@ -89,13 +89,14 @@ class HeicCodec:
     def encode(self, rgb: RgbArray, setting: Setting) -> bytes:
         """Return the file for a uint8 HxWx3 array."""
         buffer = io.BytesIO()
-        Image.fromarray(rgb).save(buffer, "HEIF", quality=setting, chroma=self.chroma)
+        picture = self._plugin().from_pillow(Image.fromarray(rgb))
+        picture.save(buffer, quality=setting, chroma=self.chroma)
         return buffer.getvalue()
 
     def decode(self, data: bytes) -> RgbArray:
         """Return the uint8 HxWx3 array of a file."""
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("RGB"))
+        image: Image.Image = self._plugin().open_heif(io.BytesIO(data)).to_pillow()
+        return np.asarray(image.convert("RGB"))
 
     def describe(self, setting: Setting) -> str:
         """Return the setting as `q=quality`."""
@@ -113,9 +114,11 @@ class HeicCodec:
         )
 
 
-def register_all() -> None:
-    """Register JPEG XL and HEIC; their packages are looked for when they are asked for."""
-    register("jxl", JpegXlCodec)
-    register("jxl-e9", functools.partial(JpegXlCodec, name="jxl-e9", effort=9))
-    register("heic", HeicCodec)
-    register("heic-420", functools.partial(HeicCodec, name="heic-420", chroma=420))
+def factories() -> dict[str, Factory]:
+    """Return JPEG XL and HEIC by name; their libraries are loaded on first use."""
+    return {
+        "jxl": JpegXlCodec,
+        "jxl-e9": functools.partial(JpegXlCodec, name="jxl-e9", effort=9),
+        "heic": HeicCodec,
+        "heic-420": functools.partial(HeicCodec, name="heic-420", chroma=420),
+    }

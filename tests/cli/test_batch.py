@@ -17,9 +17,8 @@ import pytest
 from PIL import Image
 
 import imgcodec
-from imgcodec.cli.batch import BatchOptions, Item, find_items
+from imgcodec.cli.batch import BatchOptions, Item, attempt_in_processes, find_items
 from imgcodec.cli.sources import LOG_NAME
-from imgcodec.cli.workers import run_in_processes
 
 
 def options(folder="out", *, recursive=False, skip_existing=False, jobs=1):
@@ -381,7 +380,7 @@ def work_that_may_die(source, target):
 def test_a_dying_process_loses_its_own_item_only(tmp_path):
     sources = ["a", "kill", "b", "raise", "c", "d", "e"]
     items = [Item(source, str(tmp_path / source)) for source in sources]
-    outcomes = {o.item.source: o for o in run_in_processes(work_that_may_die, items, 2)}
+    outcomes = {o.item.source: o for o in attempt_in_processes(work_that_may_die, items, 2)}
     assert set(outcomes) == set(sources)
     assert {source for source in sources if outcomes[source].status == "ok"} == set("abcde")
     assert "process died" in outcomes["kill"].error
@@ -390,7 +389,7 @@ def test_a_dying_process_loses_its_own_item_only(tmp_path):
 
 def test_processes_share_the_cores(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    (outcome,) = run_in_processes(work_that_may_die, [Item("a", str(tmp_path / "a"))], 1000)
+    (outcome,) = attempt_in_processes(work_that_may_die, [Item("a", str(tmp_path / "a"))], 1000)
     assert outcome.record == {"threads": "1"}
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-from imgcodec.eval.anchors import get_codec
+from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.demo import RIVALS, SizeSearch
 from imgcodec.eval.pictures import psnr_db
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from imgcodec.eval.anchors import ImageCodec, get_codec
+from imgcodec.eval.anchors.base import ImageCodec
+from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.metrics.pixel import mse, psnr_of_mse
 from imgcodec.eval.results import to_frame
 

@@ -12,13 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgcodec.eval.anchors import (
-    AnchorError,
-    ImageCodec,
-    codec_names,
-    get_codec,
-    split_names,
-)
+from imgcodec.eval.anchors.base import AnchorError, ImageCodec
+from imgcodec.eval.anchors.registry import codec_names, get_codec, split_names
 from imgcodec.eval.metrics.pixel import mse, psnr_of_mse
 from imgcodec.eval.style import codec_style
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from imgcodec.cli.main import cli
-from imgcodec.eval.anchors import get_codec
+from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.compare import compare_codecs, compare_files, numbers, score_table
 from imgcodec.eval.comparison_sheet import CELL_PX, comparison_sheet, write_comparison_page
 from imgcodec.eval.metrics import create_metrics

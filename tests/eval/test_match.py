@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from imgcodec.eval.anchors import get_codec
 from imgcodec.eval.anchors.base import Setting
+from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.match import (
     largest_within,
     match_dataset,

@@ -14,7 +14,7 @@ from PIL import Image
 
 pytest.importorskip("matplotlib", reason="plots need matplotlib (extra eval)")
 
-from imgcodec.eval.anchors import codec_names
+from imgcodec.eval.anchors.registry import codec_names
 from imgcodec.eval.curves import codec_curve, overlay_curve, usable_rows
 from imgcodec.eval.plots import rd_plot, write_plots
 from imgcodec.eval.quality import TAUGHT_NOTE

@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip("pandas")
 
 from imgcodec.codec.models.weights import find_model, trained_losses
-from imgcodec.eval.anchors import get_codec, taught_of
+from imgcodec.eval.anchors.base import taught_of
+from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.bdtable import bd_table
 from imgcodec.eval.bench import as_json, bd_cells, summary_table
 from imgcodec.eval.exports import export_codec_compare, export_compressai

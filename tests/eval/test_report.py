@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from imgcodec.eval.anchors import get_codec
+from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.bdtable import bd_table
 from imgcodec.eval.pictures import psnr_db
 from imgcodec.eval.report import write_report
