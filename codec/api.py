@@ -30,7 +30,7 @@ from imgcodec.codec.container import (
     write_stream,
 )
 from imgcodec.codec.errors import CorruptStreamError, OptionError
-from imgcodec.codec.exact import decode_exact, paint_over
+from imgcodec.codec.exact import block_grid, decode_exact, paint_over
 from imgcodec.codec.exact_choice import AUTO, ExactChooser
 from imgcodec.codec.inspection import Inspection, inspect
 from imgcodec.codec.models.weights import (
@@ -46,7 +46,7 @@ from imgcodec.codec.picture.base import Picture, mode_of, to_pil
 from imgcodec.codec.picture.metadata import info_of_metadata
 from imgcodec.codec.picture.read import PictureSource, read_picture, without_exif
 from imgcodec.codec.refinement import MAX_EFFORT, STEPS_OF_EFFORT, Progress
-from imgcodec.codec.targets import Found, Target, meet_target, psnr_db
+from imgcodec.codec.targets import MAX_QUALITY, Found, Repair, Target, meet_target, psnr_db
 from imgcodec.codec.tiling import Tile, region_of, synthesise, tile_grid
 
 __all__ = [
@@ -100,7 +100,8 @@ def encode(
             lambda.
         target_bytes: search for the best file within this size instead. The whole file counts.
         target_bpp: the same in bits per pixel.
-        target_psnr: search for the smallest file with at least this PSNR of RGB in dB.
+        target_psnr: search for the smallest file with at least this PSNR of RGB in dB. Beyond
+            quality 100, `exact="auto"` makes more and more blocks exact, in the end all.
         effort: 1 to 9; from 2 on the latents of this very picture are refined, which takes seconds
             (2) to two minutes (9) more per megapixel and core and makes smaller files at equal
             quality; any decoder reads them.
@@ -122,7 +123,7 @@ def encode(
     Raises:
         ImageFormatError: the picture cannot be read, or is refused.
         UnknownModelError: no such model.
-        UnreachableTargetError: no quality meets the target.
+        UnreachableTargetError: nothing meets the target; the message says what can be reached.
         OptionError: an argument is out of range, there is a target beside a quality or another, or
             the model has no levels to allocate bits to, or no latents to refine.
     """
@@ -148,7 +149,7 @@ def encode(
     }
     if targets:
         return encode_to_target(image, targets[0], **options).data
-    _, encode_at = _encoder(image, **options)
+    *_, encode_at = _encoder(image, **options)
     return encode_at(DEFAULT_QUALITY if quality is None else quality)
 
 
@@ -177,7 +178,7 @@ def encode_to_target(
         The file, its quality, and the value that it reaches.
     """
     model = _named_model(model, tune)
-    picture, encode_at = _encoder(
+    picture, chooser, encode_at = _encoder(
         image,
         model=model,
         effort=effort,
@@ -195,7 +196,22 @@ def encode_to_target(
     def decode_rgb(data: bytes) -> NDArray[np.uint8]:
         return np.asarray(decode(data, model=weights, max_pixels=max_pixels).convert("RGB"))
 
-    return meet_target(target, picture.pixels, encode_at, decode_rgb)
+    def repair(data: bytes) -> Repair:
+        stored = read_stream(data).exact
+        mask = None if stored is None else decode_exact(stored, *picture.pixels.shape[:2]).mask
+        ranked = chooser.rank(decode_rgb(data), mask)
+
+        def repaired(share: float) -> bytes:
+            masks = np.ones((2, *block_grid(*picture.pixels.shape[:2])), np.bool_)
+            for place in ranked[round(share * len(ranked)) :]:
+                masks[0][place] = False
+            return min((encode_at(MAX_QUALITY, exact_mask=mask) for mask in masks), key=len)
+
+        return repaired
+
+    return meet_target(
+        target, picture.pixels, encode_at, decode_rgb, repair if exact == AUTO else None
+    )
 
 
 def _encoder(
@@ -211,8 +227,8 @@ def _encoder(
     max_pixels: int,
     tile_px: int,
     progress: Progress,
-) -> tuple[Picture, Callable[..., bytes]]:
-    """Return the picture and a function that encodes it with a quality and a rounding."""
+) -> tuple[Picture, ExactChooser, Callable[..., bytes]]:
+    """Return the picture, its chooser, and what encodes it with a quality, rounding and mask."""
     if effort not in STEPS_OF_EFFORT:
         raise OptionError(f"effort must be an integer from 1 to {MAX_EFFORT}, not {effort!r}")
     kept = parse_metadata_names(metadata)
@@ -246,13 +262,18 @@ def _encoder(
         return write_stream(Stream(header, segments, alpha, metadata, exact=exact_payload))
 
     @torch.inference_mode()
-    def encode_at(quality: int, rounding: float = 1.0) -> bytes:
+    def encode_at(
+        quality: int, rounding: float = 1.0, exact_mask: NDArray[np.bool_] | None = None
+    ) -> bytes:
         if not (isinstance(quality, Integral) and 1 <= quality <= 100):
             raise OptionError(f"quality must be an integer from 1 to 100, not {quality!r}")
         quality = int(quality)
         num_segments = loaded.model.num_segments(quality)
         everything = [[b""] * len(tiles)] * num_segments
-        mask, payload = chooser.choose(loaded, quality, tile_px) or (None, None)
+        if exact_mask is None:
+            mask, payload = chooser.choose(loaded, quality, tile_px) or (None, None)
+        else:
+            mask, payload = exact_mask, chooser.encode(exact_mask)
         if mask is not None and mask.all():
             return stream_of(quality, everything, payload)
         pixels = picture.pixels if mask is None else paint_over(picture.pixels, mask)
@@ -275,7 +296,7 @@ def _encoder(
             return stream_of(quality, everything, chooser.everything)
         return stream_of(quality, segments, payload)
 
-    return picture, encode_at
+    return picture, chooser, encode_at
 
 
 @torch.inference_mode()
