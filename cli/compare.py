@@ -11,6 +11,7 @@ import click
 
 from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.files import INPUT, choose_output, read_source, write_bytes
+from imgcodec.cli.values import CODECS
 from imgcodec.eval.quality import TAUGHT_NOTE, metric_names
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".html")
 @click.option(
     "--codecs",
     "codec_list",
+    type=CODECS,
+    metavar="LIST",
     default=DEFAULT_CODECS,
     show_default=True,
     help="Names as of `imgcodec bench --codecs`, separated by commas.",
@@ -177,7 +180,7 @@ def _read_file(file: str) -> tuple[str, bytes, RgbArray]:
 def _taught_files(files: Sequence[str]) -> dict[str, frozenset[str]]:
     """Return name of each .cvb file to the columns of the metrics that taught its weights."""
     from imgcodec.codec.container import read_stream
-    from imgcodec.codec.models.weights import find_model_of_stream, trained_losses
+    from imgcodec.codec.models.installed import find_model_of_stream, trained_losses
     from imgcodec.eval.quality import taught_columns
 
     found = {}

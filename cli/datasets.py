@@ -10,6 +10,7 @@ import click
 
 from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.errors import Failure
+from imgcodec.cli.values import DATASET_NAME
 
 if TYPE_CHECKING:
     from imgcodec.datasets.download import Progress
@@ -84,7 +85,7 @@ def list_(data_root: Path | None, console: Console) -> None:
 
 
 @command.command("fetch")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", type=DATASET_NAME, metavar="NAME...", nargs=-1, required=True)
 @_root_option
 @click.option("--mirror", default="", help="Take the files from URL/<folder>/<file> instead.")
 @click.option("--attempts", default=5, show_default=True, help="Connections to try in a row.")

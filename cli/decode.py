@@ -20,6 +20,7 @@ from imgcodec.cli.files import (
     picture_format,
     read_source,
 )
+from imgcodec.cli.values import DECODER
 
 SUFFIX = ".png"
 
@@ -95,6 +96,7 @@ def _check_colour(ctx: click.Context, param: click.Parameter, value: str | None)
 )
 @click.option(
     "--decoder",
+    type=DECODER,
     metavar="NAME",
     default="fidelity",
     show_default=True,

@@ -12,6 +12,8 @@ from imgcodec.cli.batch import BatchOptions, Work, batch_options, find_items, ru
 from imgcodec.cli.console import Console, console_options
 from imgcodec.cli.files import DASH, choose_output, input_and_output, read_source, write_bytes
 from imgcodec.cli.goals import Goal, goal_options, target_of
+from imgcodec.cli.values import METADATA, MODEL
+from imgcodec.codec.options import EXACT_CHOICES, MAX_EFFORT, parse_level_bits
 
 SUFFIX = ".cvb"
 
@@ -29,16 +31,7 @@ Examples:
   convert scan.tif png:- | imgcodec encode - scan.cvb"""
 
 
-def _check_metadata(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    from imgcodec.codec.container import parse_metadata_names
-
-    parse_metadata_names(value)
-    return value
-
-
 def _check_level_bits(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    from imgcodec.codec.allocation import parse_level_bits
-
     parse_level_bits(value)
     return value
 
@@ -49,6 +42,8 @@ def _check_level_bits(ctx: click.Context, param: click.Parameter, value: str | N
 @click.option(
     "-m",
     "--model",
+    type=MODEL,
+    metavar="MODEL",
     help="A family, a model id of `imgcodec models`, or a .safetensors file.  [default: beta]",
 )
 @click.option(
@@ -67,19 +62,19 @@ def _check_level_bits(ctx: click.Context, param: click.Parameter, value: str | N
     metavar="all|none|LIST",
     default="all",
     show_default=True,
-    callback=_check_metadata,
+    type=METADATA,
     help="What to keep: LIST is some of icc,exif,xmp.",
 )
 @click.option(
     "--effort",
-    type=click.IntRange(1, 9),
+    type=click.IntRange(1, MAX_EFFORT),
     default=1,
     show_default=True,
     help="Refine the file of this very picture: 9 is slow and smallest. Decoders do not care.",
 )
 @click.option(
     "--exact",
-    type=click.Choice(["auto", "none", "all"]),
+    type=click.Choice(EXACT_CHOICES),
     default="auto",
     show_default=True,
     help="Store blocks of text and graphics without loss, where that pays; or none, or all.",

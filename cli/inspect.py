@@ -12,7 +12,7 @@ from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.files import INPUT, check_writable, model_option, picture_format, read_source
 
 if TYPE_CHECKING:
-    from imgcodec.codec.api import Inspection
+    from imgcodec.codec.inspection import Inspection
 
 
 EXAMPLES = """\b
@@ -52,12 +52,12 @@ def command(
         check_writable(Path(heatmap_path), force=force)
         heatmap_format = picture_format(heatmap_path)
 
-    from imgcodec.codec import api
+    from imgcodec.codec.inspection import inspect
     from imgcodec.codec.picture.heatmap import draw_heatmap
     from imgcodec.codec.picture.write import write_image
 
     data = read_source(source)
-    inspection = api.inspect(
+    inspection = inspect(
         data,
         verify=verify,
         heatmap=heatmap_path is not None,
@@ -66,7 +66,9 @@ def command(
     )
     if heatmap_path is not None:
         assert inspection.heatmap is not None and inspection.heatmap_cell_px is not None
-        picture = api.decode(data, model=model, allow_truncated=allow_truncated)
+        from imgcodec.codec.api import decode
+
+        picture = decode(data, model=model, allow_truncated=allow_truncated)
         heatmap = draw_heatmap(inspection.heatmap, inspection.heatmap_cell_px, picture)
         write_image(heatmap, Path(heatmap_path), heatmap_format)
         console.note(

@@ -17,6 +17,7 @@ from imgcodec.cli.files import (
     picture_format,
     read_source,
 )
+from imgcodec.cli.values import DECODER
 
 if TYPE_CHECKING:
     from imgcodec.codec.previews import Preview
@@ -50,7 +51,7 @@ Examples:
     type=click.Path(dir_okay=False, exists=True),
     help="The original: adds the PSNR of each step, and to the sheet the picture.",
 )
-@click.option("--decoder", metavar="NAME", default="fidelity", show_default=True)
+@click.option("--decoder", type=DECODER, metavar="NAME", default="fidelity", show_default=True)
 @model_option
 @click.option("-f", "--force", is_flag=True, help="Overwrite outputs.")
 @console_options

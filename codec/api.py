@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgcodec.codec.allocation import LevelBits, allocation_of
+from imgcodec.codec.allocation import allocation_of
 from imgcodec.codec.alpha import decode_alpha, encode_alpha
-from imgcodec.codec.coding import Source, decode_latents, encode_tile, read_bytes
+from imgcodec.codec.coding import decode_latents, encode_tile
 from imgcodec.codec.container import (
     MAX_PIXELS,
     MIN_TILE_LOG2,
@@ -30,34 +30,27 @@ from imgcodec.codec.container import (
     write_stream,
 )
 from imgcodec.codec.errors import CorruptStreamError, OptionError
-from imgcodec.codec.exact import block_grid, decode_exact, paint_over
-from imgcodec.codec.exact_choice import AUTO, ExactChooser
-from imgcodec.codec.inspection import Inspection, inspect
-from imgcodec.codec.models.weights import (
+from imgcodec.codec.exact import block_grid, decode_exact
+from imgcodec.codec.exact_choice import ExactChooser
+from imgcodec.codec.files import Source, read_bytes
+from imgcodec.codec.models.installed import (
     FIDELITY,
-    ModelInfo,
     find_model,
     find_model_of_stream,
-    list_models,
-    load_model,
     model_of_tune,
 )
+from imgcodec.codec.models.weights import load_model
+from imgcodec.codec.options import EXACT_AUTO, MAX_EFFORT, LevelBits
+from imgcodec.codec.painting import paint_over
 from imgcodec.codec.picture.base import Picture, mode_of, to_pil
 from imgcodec.codec.picture.metadata import info_of_metadata
 from imgcodec.codec.picture.read import PictureSource, read_picture, without_exif
-from imgcodec.codec.refinement import MAX_EFFORT, STEPS_OF_EFFORT, Progress
+from imgcodec.codec.refinement import Progress
 from imgcodec.codec.targets import MAX_QUALITY, Found, Repair, Target, meet_target, psnr_db
-from imgcodec.codec.tiling import Tile, region_of, synthesise, tile_grid
+from imgcodec.codec.tiles import Tile, tile_grid
+from imgcodec.codec.tiling import region_of, synthesise
 
-__all__ = [
-    "Inspection",
-    "ModelInfo",
-    "decode",
-    "encode",
-    "encode_to_target",
-    "inspect",
-    "list_models",
-]
+__all__ = ["decode", "encode", "encode_to_target"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +73,7 @@ def encode(
     target_bpp: float | None = None,
     target_psnr: float | None = None,
     effort: int = 1,
-    exact: str = AUTO,
+    exact: str = EXACT_AUTO,
     level_bits: LevelBits = None,
     metadata: str = "all",
     strict: bool = False,
@@ -160,7 +153,7 @@ def encode_to_target(
     model: str | os.PathLike | None = None,
     tune: str | None = None,
     effort: int = 1,
-    exact: str = AUTO,
+    exact: str = EXACT_AUTO,
     level_bits: LevelBits = None,
     metadata: str = "all",
     strict: bool = False,
@@ -210,7 +203,7 @@ def encode_to_target(
         return repaired
 
     return meet_target(
-        target, picture.pixels, encode_at, decode_rgb, repair if exact == AUTO else None
+        target, picture.pixels, encode_at, decode_rgb, repair if exact == EXACT_AUTO else None
     )
 
 
@@ -229,7 +222,7 @@ def _encoder(
     progress: Progress,
 ) -> tuple[Picture, ExactChooser, Callable[..., bytes]]:
     """Return the picture, its chooser, and what encodes it with a quality, rounding and mask."""
-    if effort not in STEPS_OF_EFFORT:
+    if effort not in range(1, MAX_EFFORT + 1):
         raise OptionError(f"effort must be an integer from 1 to {MAX_EFFORT}, not {effort!r}")
     kept = parse_metadata_names(metadata)
     picture = read_picture(image, frame=frame, strict=strict, max_pixels=max_pixels)

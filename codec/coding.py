@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -22,9 +19,9 @@ from imgcodec.codec.models.coders import Block, IntegerCoder
 from imgcodec.codec.models.coders import Observer as BlockObserver
 from imgcodec.codec.models.weights import LoadedModel
 from imgcodec.codec.refinement import Progress, refine
-from imgcodec.codec.tiling import Tile, analyse_tile, tile_grid
+from imgcodec.codec.tiles import Tile, tile_grid
+from imgcodec.codec.tiling import analyse_tile
 
-Source = bytes | bytearray | memoryview | str | os.PathLike | BinaryIO
 Observer = Callable[[Tile, Block, NDArray[np.int64], NDArray[np.int32]], None]
 """Called with the tile, a block of it, the table rows of its integers, and them."""
 
@@ -100,15 +97,7 @@ class Read(IntegerCoder):
         return answer
 
 
-def read_bytes(source: Source) -> bytes:
-    """Return the bytes of a path, a binary file or a bytes-like object."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source)
-    if isinstance(source, str | os.PathLike):
-        return Path(source).read_bytes()
-    return source.read()
-
-
+@torch.inference_mode()
 def decode_latents(
     loaded: LoadedModel,
     stream: Stream,

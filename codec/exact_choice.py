@@ -25,9 +25,8 @@ from imgcodec.codec.exact import (
 )
 from imgcodec.codec.measure import measure_tile
 from imgcodec.codec.models.weights import LoadedModel
-from imgcodec.codec.tiling import Tile, tile_grid
-
-EXACT_CHOICES = AUTO, NONE, ALL = ("auto", "none", "all")
+from imgcodec.codec.options import EXACT_ALL, EXACT_AUTO, EXACT_CHOICES
+from imgcodec.codec.tiles import Tile, tile_grid
 
 FLAT_SHARE = 0.5
 """Share of the samples of a candidate that equal the one above or to the left."""
@@ -77,9 +76,9 @@ class ExactChooser:
             quality: 1 to 100.
             tile_px: side of the tiles of the file.
         """
-        if self._choice == ALL:
+        if self._choice == EXACT_ALL:
             return np.ones(self._grid, np.bool_), self.everything
-        is_auto = self._choice == AUTO and loaded.model.can_price_errors
+        is_auto = self._choice == EXACT_AUTO and loaded.model.can_price_errors
         if not is_auto or not self._candidates.any():
             return None
         model_prices = self._model_prices(loaded, quality, tile_px)
@@ -120,7 +119,7 @@ class ExactChooser:
         Lossless coding of a whole picture takes long, so it is tried for graphics alone, where the
         candidates themselves do not already say no.
         """
-        is_auto = self._choice == AUTO and loaded.model.can_price_errors
+        is_auto = self._choice == EXACT_AUTO and loaded.model.can_price_errors
         if not is_auto or not self._candidates.any():
             return False
         candidates_bytes = self._exact_bits[self._candidates].sum() / 8

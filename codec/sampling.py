@@ -21,7 +21,8 @@ from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.errors import CodecError
 from imgcodec.codec.models.coders import Block, Count, IntegerCoder
 from imgcodec.codec.models.weights import LoadedModel
-from imgcodec.codec.tiling import Tile, analyse_tile, synthesise, tile_grid
+from imgcodec.codec.tiles import Tile, tile_grid
+from imgcodec.codec.tiling import analyse_tile, synthesise
 
 Pixels = NDArray[np.uint8]
 PARALLEL = 1e-4

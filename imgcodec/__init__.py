@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imgcodec.codec.api import decode, encode, inspect, list_models
+    from imgcodec.codec.api import decode, encode
     from imgcodec.codec.errors import (
         CodecError,
         CorruptStreamError,
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         UnreachableTargetError,
         UnsupportedVersionError,
     )
+    from imgcodec.codec.inspection import inspect
+    from imgcodec.codec.models.installed import list_models
     from imgcodec.codec.previews import preview
 
 __version__ = "0.1.0"
@@ -39,8 +41,8 @@ _HOMES = {
     "UnsupportedVersionError": "imgcodec.codec.errors",
     "decode": "imgcodec.codec.api",
     "encode": "imgcodec.codec.api",
-    "inspect": "imgcodec.codec.api",
-    "list_models": "imgcodec.codec.api",
+    "inspect": "imgcodec.codec.inspection",
+    "list_models": "imgcodec.codec.models.installed",
     "preview": "imgcodec.codec.previews",
 }
 

@@ -29,6 +29,7 @@ RANKS = {
     "imgcodec.codec.sampling": 4,
     "imgcodec.codec.exact_choice": 6,
     "imgcodec.codec.measure": 5,
+    "imgcodec.codec.painting": 5,
     "imgcodec.codec.exact": 4,
     "imgcodec.codec.tiling": 3,
     "imgcodec.codec.codebooks": 3,
@@ -43,6 +44,8 @@ RANKS = {
     "imgcodec.codec.weights": 0,
     "imgcodec.codec.errors": 0,
     "imgcodec.codec.files": 0,
+    "imgcodec.codec.tiles": 0,
+    "imgcodec.codec.options": 1,
     "imgcodec.codec.strict": 1,
     "imgcodec.codec": 0,
     "imgcodec.configs": 0,
@@ -186,6 +189,44 @@ def test_help_imports_nothing_heavy(root: Path, args: list[str]) -> None:
     loaded = {name.partition(".")[0] for name in result.stderr.split()}
     assert "click" in loaded
     assert loaded & HEAVY == set()
+
+
+WITHOUT_A_MODEL = (
+    ["models"],
+    ["inspect", "tests/golden/beta-waves-q60.cvb"],
+    ["encode", "tests/golden/golden.json", "README.md"],
+    ["encode", "README.md", "-m", "nosuch"],
+    ["encode", "README.md", "--level-bits", "nosuch"],
+    ["encode", "README.md", "--metadata", "nosuch"],
+    ["encode", "README.md", "-q", "60", "--target-bytes", "40k"],
+    ["encode", "no-such-file.png"],
+    ["decode", "no-such-file.cvb"],
+    ["decode", "tests/golden/beta-waves-q60.cvb", "README.md"],
+    ["decode", "tests/golden/beta-waves-q60.cvb", "x.nosuch"],
+    ["decode", "tests/golden/beta-waves-q60.cvb", "x.png", "-m", "nosuch"],
+    ["preview", "no-such-file.cvb"],
+    ["sample", "-m", "nosuch", "x.png"],
+    ["codebook", "-m", "nosuch", "x.png"],
+    ["levels", "-m", "nosuch"],
+    ["datasets", "list"],
+    ["compare", "tests/golden/beta-waves-q60.cvb", "--codecs", ","],
+)
+
+
+@pytest.mark.parametrize("args", WITHOUT_A_MODEL, ids=" ".join)
+def test_answers_that_need_no_model_come_without_torch(root: Path, args: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from imgcodec.cli.main import cli\n"
+        "try:\n"
+        f"    cli({args!r})\n"
+        "finally:\n"
+        "    assert 'torch' not in sys.modules\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in result.stderr, result.stderr
 
 
 def test_help_takes_less_than_300_ms(root: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import imgcodec
 from imgcodec.codec.api import encode_to_target
 from imgcodec.codec.container import read_header
-from imgcodec.codec.targets import Target, meet_target, psnr_db, last_below
+from imgcodec.codec.targets import Target, last_below, meet_target, psnr_db
 from tests.codec.conftest import smooth_pictures
 
 

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("pandas")
 
-from imgcodec.codec.models.weights import find_model, trained_losses
+from imgcodec.codec.models.installed import find_model, trained_losses
 from imgcodec.eval.anchors import get_codec, taught_of
 from imgcodec.eval.bdtable import bd_table
 from imgcodec.eval.bench import as_json, bd_cells, summary_table
