@@ -85,6 +85,8 @@ def _as_json(inspection: Inspection) -> dict[str, Any]:
     passes = inspection.passes
     return {
         "file_bytes": inspection.file_bytes,
+        "expected_bytes": inspection.expected_bytes,
+        "is_size_known": inspection.is_size_known,
         "bpp": inspection.bpp,
         "model": inspection.model,
         "exact_share": inspection.exact_share,
@@ -116,12 +118,20 @@ def _as_json(inspection: Inspection) -> dict[str, Any]:
     }
 
 
+def _size(inspection: Inspection) -> str:
+    present, expected = inspection.file_bytes, inspection.expected_bytes
+    if inspection.is_size_known and present == expected:
+        return f"{present} bytes"
+    least, most = ("", "") if inspection.is_size_known else ("at least ", "at most ")
+    return f"{present} of {least}{expected} bytes ({most}{present / expected:.0%})"
+
+
 def _as_text(inspection: Inspection) -> str:
     header = inspection.header
     colours = ("gray" if header.is_gray else "RGB") + (" + alpha" if header.has_alpha else "")
     lines = [
         f"picture   {header.width}x{header.height} {colours}",
-        f"file      {inspection.file_bytes} bytes, {inspection.bpp:.4f} bpp",
+        f"file      {_size(inspection)}, {inspection.bpp:.4f} bpp",
         f"model     {inspection.model or 'not installed'} (hash {header.model_hash.hex()})",
         f"quality   {header.quality}",
         f"tiles     {header.num_tiles} of {header.tile_px} px, {header.num_segments} segment(s)",

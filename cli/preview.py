@@ -36,7 +36,7 @@ Examples:
     "--out",
     "folder",
     metavar="DIR",
-    type=click.Path(file_okay=False, exists=True),
+    type=click.Path(file_okay=False),
     help="Where the pictures go.  [default: beside IN; nowhere with --sheet]",
 )
 @click.option(
@@ -88,6 +88,7 @@ def command(
         base = Path("stdin" if source == DASH else source)
         home = base.parent if folder is None else Path(folder)
         paths = [home / f"{base.stem}.{step.name}.png" for step in steps]
+        home.mkdir(parents=True, exist_ok=True)
         for path in paths:
             check_writable(path, force=force)
         for path, step, record in zip(paths, steps, records, strict=True):

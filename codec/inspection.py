@@ -15,6 +15,7 @@ from imgcodec.codec.container import (
     Header,
     Stream,
     chunk_sizes,
+    expected_bytes,
     read_stream,
     segment_edges,
 )
@@ -72,6 +73,8 @@ class Inspection:
 
     Attributes:
         file_bytes: size of the file.
+        expected_bytes: size that it has where nothing is cut off; a least one unless
+            `is_size_known`, which only many tiles or levels that are missing prevent.
         header: header fields.
         model: id of the model, or None if it is not installed.
         bpp: bits per pixel of the whole file.
@@ -89,6 +92,8 @@ class Inspection:
     """
 
     file_bytes: int
+    expected_bytes: int
+    is_size_known: bool
     header: Header
     model: str | None
     bpp: float
@@ -148,8 +153,11 @@ def inspect(
         if needs_model:
             raise
         info = None
+    expected, is_known = (len(data), True) if stream.is_complete else expected_bytes(stream)
     return Inspection(
         file_bytes=len(data),
+        expected_bytes=expected,
+        is_size_known=is_known,
         header=header,
         model=None if info is None else info.id,
         bpp=len(data) * 8 / num_pixels,

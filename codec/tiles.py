@@ -33,6 +33,16 @@ def tile_grid(height: int, width: int, tile_px: int, stride_px: int) -> list[Til
     ]
 
 
+def do_overlap(one: Tile, other: Tile) -> bool:
+    """Return whether two rectangles have a pixel in common."""
+    return (
+        one.top < other.top + other.height
+        and other.top < one.top + one.height
+        and one.left < other.left + other.width
+        and other.left < one.left + one.width
+    )
+
+
 def padded(side: int, stride: int) -> int:
     """Return the next multiple of the stride."""
     return -(-side // stride) * stride

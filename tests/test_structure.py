@@ -45,6 +45,7 @@ RANKS = {
     "imgcodec.codec.errors": 0,
     "imgcodec.codec.files": 0,
     "imgcodec.codec.tiles": 0,
+    "imgcodec.codec.timing": 0,
     "imgcodec.codec.options": 1,
     "imgcodec.codec.strict": 1,
     "imgcodec.codec": 0,
@@ -200,6 +201,7 @@ WITHOUT_A_MODEL = (
     ["encode", "README.md", "--metadata", "nosuch"],
     ["encode", "README.md", "-q", "60", "--target-bytes", "40k"],
     ["encode", "no-such-file.png"],
+    ["encode", "README.md"],
     ["decode", "no-such-file.cvb"],
     ["decode", "tests/golden/beta-waves-q60.cvb", "README.md"],
     ["decode", "tests/golden/beta-waves-q60.cvb", "x.nosuch"],
@@ -297,3 +299,22 @@ def test_make_help_lists_every_target(root: Path) -> None:
     assert phony is not None
     assert listed == set(phony.group(1).split())
     assert {"help", "install", "demo", "test", "lint", "format", "train", "bench"} <= listed
+
+
+def test_every_exception_of_the_codec_is_public(root: Path) -> None:
+    """Users catch what they can import: no private class of exception, and all in `__all__`."""
+    import imgcodec
+
+    homes = {}
+    for name, file in _modules(root):
+        for node in ast.walk(ast.parse(file.read_text())):
+            bases = (
+                [ast.unparse(base) for base in node.bases] if isinstance(node, ast.ClassDef) else ()
+            )
+            if any(base.endswith(("Error", "Exception")) for base in bases):
+                homes[node.name] = name
+    errors = {name for name, home in homes.items() if home == "imgcodec.codec.errors"}
+    assert len(errors) > 5
+    assert errors <= set(imgcodec.__all__)
+    private = {name for name in homes if name.startswith("_")}
+    assert {name for name in private if _is_within(homes[name], "imgcodec.codec")} == set()

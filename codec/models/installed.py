@@ -106,6 +106,11 @@ def model_of_tune(tune: str) -> str:
     return TUNES[tune]
 
 
+def tune_of(model: str) -> str | None:
+    """Return the tune whose weights have an id, None where none has."""
+    return next((tune for tune, id in TUNES.items() if id == model), None)
+
+
 def find_model_of_stream(stream_hash: bytes, name: str | Path | None = None) -> ModelInfo:
     """Return the model that wrote a stream, among those installed and the file `name`.
 
