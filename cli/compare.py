@@ -109,11 +109,11 @@ def compare(
     target = choose_output(image, target, ".png", force=force)
 
     from imgcodec.codec.picture.read import read_picture, upright
-    from imgcodec.eval.anchors import get_codec
+    from imgcodec.eval.anchors import get_codec, split_names
     from imgcodec.eval.compare import compare_codecs, compare_files
     from imgcodec.eval.windows import Window
 
-    codecs = [] if files else [get_codec(part) for part in _split_codecs(codec_list)]
+    codecs = [] if files else [get_codec(part) for part in split_names(codec_list)]
     metrics = _metrics(metric_list, console)
     rgb = upright(read_picture(read_source(image)))
     parts = [Window(*window) for window in windows]
@@ -190,19 +190,6 @@ def _taught_files(files: Sequence[str]) -> dict[str, frozenset[str]]:
             info = find_model_of_stream(read_stream(data).header.model_hash)
             found[Path(file).name] = taught_columns(trained_losses(info))
     return found
-
-
-def _split_codecs(text: str) -> list[str]:
-    """Split at commas; a part that is a bare setting belongs to the codec before (`jpeg@10,50`)."""
-    parts: list[str] = []
-    for part in (piece.strip() for piece in text.split(",")):
-        if parts and "@" in parts[-1] and re.fullmatch(r"[+-]?[\d.]+", part):
-            parts[-1] += f",{part}"
-        elif part:
-            parts.append(part)
-    if not parts:
-        raise click.UsageError("--codecs names no codec.")
-    return parts
 
 
 def _parse_crop(text: str) -> tuple[int, int, int, int]:

@@ -89,6 +89,20 @@ def _codecs(ctx: click.Context) -> list[str]:
     return codec_names()
 
 
+def _check_codec(name: str) -> None:
+    from imgcodec.eval.anchors import check_codec_name
+
+    check_codec_name(name)
+
+
+def _check_codecs(text: str) -> None:
+    from imgcodec.eval.anchors import split_names
+
+    for name in split_names(text):
+        if name != "help":
+            _check_codec(name)
+
+
 def _check_metadata(text: str) -> None:
     from imgcodec.codec.container import parse_metadata_names
 
@@ -107,8 +121,8 @@ MODEL = NameType("model", _models, check=_check_model, has_files=True)
 DECODER = NameType("decoder", _decoders)
 DATASET = NameType("dataset", _datasets, has_files=True)
 DATASET_NAME = NameType("dataset", _datasets)
-CODEC = NameType("codec", _codecs)
-CODECS = NameType("codecs", _codecs, is_list=True)
+CODEC = NameType("codec", _codecs, check=_check_codec)
+CODECS = NameType("codecs", _codecs, check=_check_codecs, is_list=True)
 METADATA = NameType(
     "metadata", lambda ctx: METADATA_SUGGESTIONS, check=_check_metadata, is_list=True
 )

@@ -211,7 +211,10 @@ WITHOUT_A_MODEL = (
     ["codebook", "-m", "nosuch", "x.png"],
     ["levels", "-m", "nosuch"],
     ["datasets", "list"],
-    ["compare", "tests/golden/beta-waves-q60.cvb", "--codecs", ","],
+    ["bench", "--codecs", "nosuch"],
+    ["bench", "--codecs", ","],
+    ["match", "--codec", "nosuch"],
+    ["compare", "README.md", "--codecs", "jpeg,nosuch"],
 )
 
 

@@ -98,6 +98,20 @@ def codec_names() -> list[str]:
     return list(_FACTORIES)
 
 
+def check_codec_name(name: str) -> None:
+    """Check that `get_codec` knows a name, without loading the codec.
+
+    Raises:
+        AnchorError: the name is unknown.
+    """
+    base = name.partition("@")[0]
+    if base not in codec_names() and not name.startswith(("custom:", "imgcodec:")):
+        raise AnchorError(
+            f"unknown codec {base!r}: use one of {', '.join(_FACTORIES)}, imgcodec:MODEL, "
+            "or custom:NAME:encode-cmd:decode-cmd"
+        )
+
+
 def get_codec(name: str) -> ImageCodec:
     """Return the codec of a registry name.
 
@@ -110,7 +124,7 @@ def get_codec(name: str) -> ImageCodec:
     Raises:
         AnchorError: the name is unknown or the library behind it is not installed.
     """
-    _load()
+    check_codec_name(name)
     if name.startswith("custom:"):
         from imgcodec.eval.anchors.command import CommandCodec
 
@@ -120,14 +134,8 @@ def get_codec(name: str) -> ImageCodec:
         from imgcodec.eval.anchors.ours import ImgcodecCodec
 
         codec: ImageCodec = ImgcodecCodec.of_model(base, base.removeprefix("imgcodec:"))
-    elif base in _FACTORIES:
-        codec = _FACTORIES[base]()
     else:
-        known = ", ".join(_FACTORIES)
-        raise AnchorError(
-            f"unknown codec {base!r}: use one of {known}, imgcodec:MODEL, "
-            "or custom:NAME:encode-cmd:decode-cmd"
-        )
+        codec = _FACTORIES[base]()
     return with_settings(codec, parse_settings(settings_text)) if settings_text else codec
 
 
