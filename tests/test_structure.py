@@ -59,6 +59,11 @@ BANNED = {
     "imgcodec.codec.models": {"constriction", "PIL"},
     "imgcodec.codec.entropy": {"torch"},
     "imgcodec.codec.container": {"torch", "PIL"},
+    "imgcodec.codec.inspection": {"torch"},
+    "imgcodec.codec.models.installed": {"torch"},
+    "imgcodec.codec.options": {"torch"},
+    "imgcodec.codec.picture": {"torch"},
+    "imgcodec.codec.tiles": {"torch"},
     "imgcodec.codec": {"torchvision", "lpips", "pandas", "matplotlib", "imagecodecs"},
 }
 
