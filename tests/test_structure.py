@@ -199,8 +199,8 @@ def test_help_imports_nothing_heavy(root: Path, args: list[str]) -> None:
 
 WITHOUT_A_MODEL = (
     ["models"],
-    ["inspect", "tests/golden/beta-waves-q60.cvb"],
-    ["encode", "tests/golden/golden.json", "README.md"],
+    ["inspect", "tests/golden/beta-base-2/waves-q60.cvb"],
+    ["encode", "tests/golden/beta-base-2/golden.json", "README.md"],
     ["encode", "README.md", "-m", "nosuch"],
     ["encode", "README.md", "--level-bits", "nosuch"],
     ["encode", "README.md", "--metadata", "nosuch"],
@@ -208,9 +208,9 @@ WITHOUT_A_MODEL = (
     ["encode", "no-such-file.png"],
     ["encode", "README.md"],
     ["decode", "no-such-file.cvb"],
-    ["decode", "tests/golden/beta-waves-q60.cvb", "README.md"],
-    ["decode", "tests/golden/beta-waves-q60.cvb", "x.nosuch"],
-    ["decode", "tests/golden/beta-waves-q60.cvb", "x.png", "-m", "nosuch"],
+    ["decode", "tests/golden/beta-base-2/waves-q60.cvb", "README.md"],
+    ["decode", "tests/golden/beta-base-2/waves-q60.cvb", "x.nosuch"],
+    ["decode", "tests/golden/beta-base-2/waves-q60.cvb", "x.png", "-m", "nosuch"],
     ["preview", "no-such-file.cvb"],
     ["sample", "-m", "nosuch", "x.png"],
     ["codebook", "-m", "nosuch", "x.png"],

@@ -115,14 +115,14 @@ def test_a_truncated_file_tells_what_is_there_and_used(family_weights, caplog):
     pixels = smooth_pictures(1)[0][:70, :90]
     data = _encode(pixels, family_weights)
     imgcodec.decode(data, model=family_weights, allow_truncated=True)
-    assert not caplog.messages
+    assert not _told(caplog)
     cut = data[: len(data) - 3]
     imgcodec.decode(cut, model=family_weights, allow_truncated=True)
     names = [
         entry.name for entry in imgcodec.inspect(data, verify=True, model=family_weights).passes
     ]
     share = round(100 * len(cut) / len(data))
-    assert caplog.messages == [
+    assert _told(caplog) == [
         f"{len(cut)} of {len(data)} bytes are there ({share} %): used are the passes "
         + ", ".join(names)
     ]
@@ -130,6 +130,10 @@ def test_a_truncated_file_tells_what_is_there_and_used(family_weights, caplog):
     assert (found.file_bytes, found.expected_bytes, found.is_size_known) == (
         *(len(cut), len(data), True),
     )
+
+
+def _told(caplog) -> list[str]:
+    return [message for message in caplog.messages if "bytes are there" in message]
 
 
 def test_of_many_tiles_the_size_is_a_least_one_until_the_last(family_weights, caplog):
@@ -141,7 +145,7 @@ def test_of_many_tiles_the_size_is_a_least_one_until_the_last(family_weights, ca
     assert len(cut) < found.expected_bytes < len(data)
     assert not found.is_size_known
     imgcodec.decode(cut, model=family_weights, allow_truncated=True)
-    (text,) = caplog.messages
+    (text,) = _told(caplog)
     assert re.match(rf"{len(cut)} of at least {found.expected_bytes} bytes .*: used", text)
     assert " of 4 tiles" in text
     whole = imgcodec.inspect(data[:-1], model=family_weights, allow_truncated=True)
@@ -150,7 +154,7 @@ def test_of_many_tiles_the_size_is_a_least_one_until_the_last(family_weights, ca
 
 def test_ends_of_data_are_told_from_damage(family_weights):
     data = _encode(smooth_pictures(1)[0][:40, :50], family_weights)
-    for end in (0, 3, 12, 30, len(data) - 1):
+    for end in (0, 3, 12, len(data) - 5, len(data) - 1):
         with pytest.raises(imgcodec.TruncatedStreamError):
             imgcodec.decode(data[:end], model=family_weights)
     damaged = data[:-1] + bytes([data[-1] ^ 1])
