@@ -12,6 +12,7 @@ import click
 
 from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.errors import Failure
+from imgcodec.cli.values import CODEC, CODECS, DATASET
 from imgcodec.eval.quality import TAUGHT_NOTE, metric_names
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ Examples:
 @click.command("bench", epilog=EXAMPLES)
 @click.option(
     "--dataset",
+    type=DATASET,
+    metavar="DATASET",
     default="kodak",
     show_default=True,
     help="Name (see `imgcodec datasets list`), folder, 'glob/*.png' or picture.",
@@ -44,6 +47,8 @@ Examples:
 @click.option(
     "--codecs",
     "codec_list",
+    type=CODECS,
+    metavar="LIST",
     default=DEFAULT_CODECS,
     show_default=True,
     help="Names separated by commas; NAME@10,50,90 for settings of your own, "
@@ -52,6 +57,8 @@ Examples:
 @click.option(
     "--codec",
     "more_codecs",
+    type=CODEC,
+    metavar="CODEC",
     multiple=True,
     help="One more codec, such as custom:NAME:encode-cmd:decode-cmd with {in}, {out} and {q}.",
 )

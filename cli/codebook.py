@@ -8,6 +8,7 @@ import click
 
 from imgcodec.cli.console import Console, console_options
 from imgcodec.cli.files import check_writable, picture_format
+from imgcodec.cli.values import MODEL
 
 EXAMPLES = """\b
 Examples:
@@ -17,7 +18,15 @@ Examples:
 
 @click.command("codebook", epilog=EXAMPLES)
 @click.argument("out", metavar="OUT", type=click.Path(dir_okay=False))
-@click.option("-m", "--model", default="vq", show_default=True, help="A discrete model.")
+@click.option(
+    "-m",
+    "--model",
+    type=MODEL,
+    metavar="MODEL",
+    default="vq",
+    show_default=True,
+    help="A discrete model.",
+)
 @click.option(
     "--stage", type=click.IntRange(min=1), default=1, show_default=True, help="Which codebook."
 )
@@ -34,7 +43,8 @@ def command(out: str, model: str, stage: int, force: bool, console: Console) -> 
     format = picture_format(out)
 
     from imgcodec.codec.codebooks import codebook_sheet, draw_codebook
-    from imgcodec.codec.models.weights import find_model, load_model
+    from imgcodec.codec.models.installed import find_model
+    from imgcodec.codec.models.weights import load_model
     from imgcodec.codec.picture.write import write_image
 
     loaded = load_model(find_model(model))

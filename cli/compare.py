@@ -11,6 +11,7 @@ import click
 
 from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.files import INPUT, choose_output, read_source, write_bytes
+from imgcodec.cli.values import CODECS
 from imgcodec.eval.quality import TAUGHT_NOTE, metric_names
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".html")
 @click.option(
     "--codecs",
     "codec_list",
+    type=CODECS,
+    metavar="LIST",
     default=DEFAULT_CODECS,
     show_default=True,
     help="Names as of `imgcodec bench --codecs`, separated by commas.",
@@ -106,11 +109,11 @@ def compare(
     target = choose_output(image, target, ".png", force=force)
 
     from imgcodec.codec.picture.read import read_picture, upright
-    from imgcodec.eval.anchors.registry import get_codec
+    from imgcodec.eval.anchors.registry import get_codec, split_names
     from imgcodec.eval.compare import compare_codecs, compare_files
     from imgcodec.eval.windows import Window
 
-    codecs = [] if files else [get_codec(part) for part in _split_codecs(codec_list)]
+    codecs = [] if files else [get_codec(part) for part in split_names(codec_list)]
     metrics = _metrics(metric_list, console)
     rgb = upright(read_picture(read_source(image)))
     parts = [Window(*window) for window in windows]
@@ -177,7 +180,7 @@ def _read_file(file: str) -> tuple[str, bytes, RgbArray]:
 def _taught_files(files: Sequence[str]) -> dict[str, frozenset[str]]:
     """Return name of each .cvb file to the columns of the metrics that taught its weights."""
     from imgcodec.codec.container import read_stream
-    from imgcodec.codec.models.weights import find_model_of_stream, trained_losses
+    from imgcodec.codec.models.installed import find_model_of_stream, trained_losses
     from imgcodec.eval.quality import taught_columns
 
     found = {}
@@ -187,19 +190,6 @@ def _taught_files(files: Sequence[str]) -> dict[str, frozenset[str]]:
             info = find_model_of_stream(read_stream(data).header.model_hash)
             found[Path(file).name] = taught_columns(trained_losses(info))
     return found
-
-
-def _split_codecs(text: str) -> list[str]:
-    """Split at commas; a part that is a bare setting belongs to the codec before (`jpeg@10,50`)."""
-    parts: list[str] = []
-    for part in (piece.strip() for piece in text.split(",")):
-        if parts and "@" in parts[-1] and re.fullmatch(r"[+-]?[\d.]+", part):
-            parts[-1] += f",{part}"
-        elif part:
-            parts.append(part)
-    if not parts:
-        raise click.UsageError("--codecs names no codec.")
-    return parts
 
 
 def _parse_crop(text: str) -> tuple[int, int, int, int]:

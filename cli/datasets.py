@@ -10,6 +10,7 @@ import click
 
 from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.errors import Failure
+from imgcodec.cli.values import DATASET_NAME
 
 if TYPE_CHECKING:
     from imgcodec.datasets.download import Progress
@@ -28,7 +29,7 @@ def command() -> None:
     \b
     imgcodec datasets list
     imgcodec datasets fetch kodak
-    imgcodec datasets verify kodak --data-root ~/data
+    imgcodec datasets verify --data-root ~/data
     """
 
 
@@ -36,8 +37,8 @@ def command() -> None:
 @_root_option
 @console_options
 def list_(data_root: Path | None, console: Console) -> None:
-    """List the datasets: size, what is on disk, terms."""
-    from imgcodec.datasets.images import local_files
+    """List the datasets: what is on disk, its size and that of the download, terms."""
+    from imgcodec.datasets.fetch import is_complete, present_files
     from imgcodec.datasets.manifest import data_root as resolve
     from imgcodec.datasets.manifest import load_manifest, manifest_names
 
@@ -45,21 +46,15 @@ def list_(data_root: Path | None, console: Console) -> None:
     records: list[dict[str, Any]] = []
     for name in manifest_names():
         manifest = load_manifest(name)
-        folder = root / manifest.folder
-        if manifest.kind == "mnist" and (folder / "mnist.npz").is_file():
-            is_complete = True
-        elif manifest.kind == "mnist":
-            is_complete = all((folder / file.name).is_file() for file in manifest.files)
-        else:
-            is_complete = len(local_files(manifest, root)) >= manifest.num_images
         records.append(
             {
                 "name": name,
                 "title": manifest.title,
                 "images": manifest.num_images,
                 "download_bytes": manifest.download_bytes,
-                "is_complete": is_complete,
-                "folder": str(folder),
+                "disk_bytes": sum(path.stat().st_size for path in present_files(manifest, root)),
+                "is_complete": is_complete(manifest, root),
+                "folder": str(root / manifest.folder),
                 "homepage": manifest.homepage,
                 "licence": manifest.licence,
                 "note": manifest.note,
@@ -74,17 +69,20 @@ def list_(data_root: Path | None, console: Console) -> None:
             record["name"],
             "yes" if record["is_complete"] else "no",
             str(record["images"]),
+            _megabytes(record["disk_bytes"]),
             _megabytes(record["download_bytes"]),
             record["title"],
             record["licence"],
         )
         for record in records
     ]
-    click.echo(format_table(("name", "here", "images", "MB", "what", "terms"), rows))
+    click.echo(
+        format_table(("name", "here", "images", "MB here", "MB to fetch", "what", "terms"), rows)
+    )
 
 
 @command.command("fetch")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", type=DATASET_NAME, metavar="NAME...", nargs=-1, required=True)
 @_root_option
 @click.option("--mirror", default="", help="Take the files from URL/<folder>/<file> instead.")
 @click.option("--attempts", default=5, show_default=True, help="Connections to try in a row.")
@@ -111,20 +109,26 @@ def fetch(
 
 
 @command.command("verify")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", type=DATASET_NAME, metavar="[NAME]...", nargs=-1)
 @_root_option
 @console_options
 def verify(names: tuple[str, ...], data_root: Path | None, console: Console) -> None:
-    """Compare datasets on disk with their manifests; exit code 1 if anything is not right."""
+    """Compare datasets on disk with their manifests; exit code 1 if anything is not right.
+
+    Without a NAME all that are there, in whole or in part.
+    """
     from imgcodec.datasets import fetch as fetching
     from imgcodec.datasets.manifest import data_root as resolve
     from imgcodec.datasets.manifest import load_manifest
 
     root = resolve(data_root)
-    bad = 0
+    manifests = [load_manifest(name) for name in names] or fetching.datasets_here(root)
+    if not manifests:
+        raise Failure(f"no dataset is in {root}: see imgcodec datasets list")
+    bad, incomplete = 0, []
     records: dict[str, list[dict[str, str]]] = {}
-    for name in names:
-        manifest = load_manifest(name)
+    for manifest in manifests:
+        name = manifest.name
         entries = fetching.verify(manifest, root)
         records[name] = [vars(entry) for entry in entries]
         counts = {status: 0 for status in ("ok", "missing", "changed", "unknown")}
@@ -135,6 +139,8 @@ def verify(names: tuple[str, ...], data_root: Path | None, console: Console) -> 
                 console.note(f"{name}: {entry.name} {entry.status}: {entry.detail}")
             else:
                 console.detail(f"{name}: {entry.name} {entry.status}: {entry.detail}")
+        if counts["missing"] or counts["changed"]:
+            incomplete.append(name)
         if not console.is_json:
             told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
             click.echo(f"{name}: {told}")
@@ -143,7 +149,7 @@ def verify(names: tuple[str, ...], data_root: Path | None, console: Console) -> 
     if bad:
         raise Failure(
             f"{bad} files are missing or changed: delete the changed ones, then "
-            f"imgcodec datasets fetch {' '.join(names)}"
+            f"imgcodec datasets fetch {' '.join(incomplete)}"
         )
 
 

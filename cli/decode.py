@@ -20,6 +20,7 @@ from imgcodec.cli.files import (
     picture_format,
     read_source,
 )
+from imgcodec.cli.values import DECODER
 
 SUFFIX = ".png"
 
@@ -27,7 +28,7 @@ EXAMPLES = """\b
 Examples:
   imgcodec decode photo.cvb                        photo.png beside it
   imgcodec decode photo.cvb photo.webp
-  imgcodec decode photo.cvb sharp.png --decoder perceptual
+  imgcodec decode photo.cvb sharp.png --decoder perceptual   of a file made with --tune psnr
   imgcodec decode photo.cvb preview.png --scale 1/8
   imgcodec decode download.cvb.part sofar.png --allow-truncated
   imgcodec decode photo.cvb part.png --crop 1200,800,512,512
@@ -95,6 +96,7 @@ def _check_colour(ctx: click.Context, param: click.Parameter, value: str | None)
 )
 @click.option(
     "--decoder",
+    type=DECODER,
     metavar="NAME",
     default="fidelity",
     show_default=True,

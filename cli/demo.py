@@ -10,6 +10,7 @@ import click
 from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.errors import Failure
 from imgcodec.cli.files import write_bytes
+from imgcodec.cli.values import MODEL
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,7 +30,15 @@ QUALITIES = (5, 20, 40, 60, 80, 95)
     show_default=True,
     help="Folder for the files and the pictures.",
 )
-@click.option("-m", "--model", default="beta", show_default=True, help="Which model to show.")
+@click.option(
+    "-m",
+    "--model",
+    type=MODEL,
+    metavar="MODEL",
+    default="beta",
+    show_default=True,
+    help="Which model to show.",
+)
 @click.option(
     "--max-side",
     "max_side_px",

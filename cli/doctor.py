@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from imgcodec.codec.models.weights import ModelInfo
+    from imgcodec.codec.models.installed import ModelInfo
 
 NEEDED = ("torch", "numpy", "pillow", "constriction", "safetensors", "pyyaml", "click")
 OPTIONAL = (
@@ -85,7 +85,8 @@ def _check_coding() -> Iterator[Check]:
     try:
         import torch
 
-        from imgcodec.codec import api
+        from imgcodec.codec import api  # noqa: F401  # imports everything that coding needs
+        from imgcodec.codec.models.installed import list_models
     except Exception as error:  # a broken installation fails in any way
         yield Check("import", _message(error), is_good=False)
         return
@@ -94,7 +95,7 @@ def _check_coding() -> Iterator[Check]:
     yield Check("GPU", f"{device} (encoding and decoding run on the CPU)")
     yield Check("precision", _precision())
     try:
-        models = api.list_models()
+        models = list_models()
     except Exception as error:
         yield Check("models", _message(error), is_good=False)
         return

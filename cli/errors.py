@@ -1,7 +1,7 @@
 """Exit codes: the one place where exceptions become process results.
 
-0 ok, 1 failed, 2 usage (click's own errors, wrong options and recipes), 3 corrupt input,
-4 unknown model or version.
+0 ok, 1 failed, 2 usage (click's own errors, wrong options and recipes, and pictures that need
+others), 3 corrupt or unreadable input, 4 unknown model or version.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ EXIT_UNKNOWN = 4
 VERBOSE_KEY = "imgcodec.verbose"
 
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (OptionError, EXIT_USAGE),
     (CorruptStreamError, EXIT_CORRUPT),
     (ImageFormatError, EXIT_CORRUPT),
     (UnknownModelError, EXIT_UNKNOWN),
     (UnsupportedVersionError, EXIT_UNKNOWN),
-    (OptionError, EXIT_USAGE),
     (CodecError, EXIT_FAILED),
     (OSError, EXIT_FAILED),
 )

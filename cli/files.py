@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from imgcodec.cli.errors import Failure
+from imgcodec.cli.values import MODEL
 from imgcodec.codec.errors import ImageFormatError
 from imgcodec.codec.files import STDOUT, descriptor_of, is_stream, write_atomically
 
@@ -20,6 +21,7 @@ INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True)
 model_option = click.option(
     "-m",
     "--model",
+    type=MODEL,
     metavar="WEIGHTS",
     help="Weights that are not installed: the .safetensors file IN was made with.",
 )

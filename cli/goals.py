@@ -85,7 +85,9 @@ def goal_options(function: Callable[..., Any]) -> Callable[..., Any]:
         values = {name: kwargs.pop(f"target_{name}") for name in _NAMES}
         goals = [(name, value) for name, value in values.items() if value is not None]
         if len(goals) + (quality is not None) > 1:
-            raise click.UsageError("--quality and the targets exclude each other: give one.")
+            given = [f"--target-{name}" for name, _ in goals]
+            given += ["--quality"] if quality is not None else []
+            raise click.UsageError(f"{' and '.join(given)} exclude each other: give one.")
         return function(*args, quality=quality, goal=goals[0] if goals else None, **kwargs)
 
     return wrapper

@@ -12,7 +12,7 @@ from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.files import INPUT, check_writable, model_option, picture_format, read_source
 
 if TYPE_CHECKING:
-    from imgcodec.codec.api import Inspection
+    from imgcodec.codec.inspection import Inspection
 
 
 EXAMPLES = """\b
@@ -52,12 +52,12 @@ def command(
         check_writable(Path(heatmap_path), force=force)
         heatmap_format = picture_format(heatmap_path)
 
-    from imgcodec.codec import api
+    from imgcodec.codec.inspection import inspect
     from imgcodec.codec.picture.heatmap import draw_heatmap
     from imgcodec.codec.picture.write import write_image
 
     data = read_source(source)
-    inspection = api.inspect(
+    inspection = inspect(
         data,
         verify=verify,
         heatmap=heatmap_path is not None,
@@ -66,7 +66,9 @@ def command(
     )
     if heatmap_path is not None:
         assert inspection.heatmap is not None and inspection.heatmap_cell_px is not None
-        picture = api.decode(data, model=model, allow_truncated=allow_truncated)
+        from imgcodec.codec.api import decode
+
+        picture = decode(data, model=model, allow_truncated=allow_truncated)
         heatmap = draw_heatmap(inspection.heatmap, inspection.heatmap_cell_px, picture)
         write_image(heatmap, Path(heatmap_path), heatmap_format)
         console.note(
@@ -83,6 +85,8 @@ def _as_json(inspection: Inspection) -> dict[str, Any]:
     passes = inspection.passes
     return {
         "file_bytes": inspection.file_bytes,
+        "expected_bytes": inspection.expected_bytes,
+        "is_size_known": inspection.is_size_known,
         "bpp": inspection.bpp,
         "model": inspection.model,
         "exact_share": inspection.exact_share,
@@ -114,12 +118,20 @@ def _as_json(inspection: Inspection) -> dict[str, Any]:
     }
 
 
+def _size(inspection: Inspection) -> str:
+    present, expected = inspection.file_bytes, inspection.expected_bytes
+    if inspection.is_size_known and present == expected:
+        return f"{present} bytes"
+    least, most = ("", "") if inspection.is_size_known else ("at least ", "at most ")
+    return f"{present} of {least}{expected} bytes ({most}{present / expected:.0%})"
+
+
 def _as_text(inspection: Inspection) -> str:
     header = inspection.header
     colours = ("gray" if header.is_gray else "RGB") + (" + alpha" if header.has_alpha else "")
     lines = [
         f"picture   {header.width}x{header.height} {colours}",
-        f"file      {inspection.file_bytes} bytes, {inspection.bpp:.4f} bpp",
+        f"file      {_size(inspection)}, {inspection.bpp:.4f} bpp",
         f"model     {inspection.model or 'not installed'} (hash {header.model_hash.hex()})",
         f"quality   {header.quality}",
         f"tiles     {header.num_tiles} of {header.tile_px} px, {header.num_segments} segment(s)",

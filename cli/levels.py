@@ -8,6 +8,7 @@ import click
 
 from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.errors import Failure
+from imgcodec.cli.values import DATASET, MODEL
 
 EXAMPLES = """\b
 Examples:
@@ -16,9 +17,22 @@ Examples:
 
 
 @click.command("levels", epilog=EXAMPLES)
-@click.option("--dataset", default="kodak", show_default=True, help="Name, folder or pattern.")
 @click.option(
-    "-m", "--model", default="hier", show_default=True, help="Family, id or weights file."
+    "--dataset",
+    type=DATASET,
+    metavar="DATASET",
+    default="kodak",
+    show_default=True,
+    help="Name, folder or pattern.",
+)
+@click.option(
+    "-m",
+    "--model",
+    type=MODEL,
+    metavar="MODEL",
+    default="hier",
+    show_default=True,
+    help="Family, id or weights file.",
 )
 @click.option("-q", "--quality", type=click.IntRange(1, 100), default=50, show_default=True)
 @click.option(

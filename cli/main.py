@@ -55,7 +55,8 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 corrupt input, 4 unknown model or version.",
+    epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 corrupt or unreadable input, "
+    "4 unknown model or version.",
 )
 @click.version_option(__version__, prog_name="imgcodec")
 def cli() -> None:

@@ -9,6 +9,7 @@ import click
 
 from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.errors import Failure
+from imgcodec.cli.values import CODEC, CODECS, DATASET
 from imgcodec.eval.quality import QUALITIES, TAUGHT_NOTE, find_quality, metric_names
 
 BYTES = "bytes"
@@ -22,15 +23,26 @@ Examples:
 
 
 @click.command("match", epilog=EXAMPLES)
-@click.option("--dataset", default="kodak", show_default=True, help="Name, folder or pattern.")
+@click.option(
+    "--dataset",
+    type=DATASET,
+    metavar="DATASET",
+    default="kodak",
+    show_default=True,
+    help="Name, folder or pattern.",
+)
 @click.option(
     "--codec",
     "reference",
+    type=CODEC,
+    metavar="CODEC",
     required=True,
     help="Codec whose ladder sets the bytes (or the quality, see --by) of each image.",
 )
 @click.option(
     "--against",
+    type=CODECS,
+    metavar="LIST",
     default="avif,webp,jpeg",
     show_default=True,
     help="Codecs that get at most these bytes, at the best setting within them.",

@@ -11,9 +11,9 @@ from imgcodec.cli.console import Console, console_options, format_table
 @console_options
 def command(console: Console) -> None:
     """List the installed models: size, complexity, hash, licence."""
-    from imgcodec.codec import api
+    from imgcodec.codec.models.installed import list_models
 
-    models = api.list_models()
+    models = list_models()
     if console.is_json:
         console.record(
             [

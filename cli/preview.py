@@ -17,6 +17,7 @@ from imgcodec.cli.files import (
     picture_format,
     read_source,
 )
+from imgcodec.cli.values import DECODER
 
 if TYPE_CHECKING:
     from imgcodec.codec.previews import Preview
@@ -35,7 +36,7 @@ Examples:
     "--out",
     "folder",
     metavar="DIR",
-    type=click.Path(file_okay=False, exists=True),
+    type=click.Path(file_okay=False),
     help="Where the pictures go.  [default: beside IN; nowhere with --sheet]",
 )
 @click.option(
@@ -50,7 +51,7 @@ Examples:
     type=click.Path(dir_okay=False, exists=True),
     help="The original: adds the PSNR of each step, and to the sheet the picture.",
 )
-@click.option("--decoder", metavar="NAME", default="fidelity", show_default=True)
+@click.option("--decoder", type=DECODER, metavar="NAME", default="fidelity", show_default=True)
 @model_option
 @click.option("-f", "--force", is_flag=True, help="Overwrite outputs.")
 @console_options
@@ -87,6 +88,7 @@ def command(
         base = Path("stdin" if source == DASH else source)
         home = base.parent if folder is None else Path(folder)
         paths = [home / f"{base.stem}.{step.name}.png" for step in steps]
+        home.mkdir(parents=True, exist_ok=True)
         for path in paths:
             check_writable(path, force=force)
         for path, step, record in zip(paths, steps, records, strict=True):

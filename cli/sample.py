@@ -12,6 +12,7 @@ import click
 
 from imgcodec.cli.console import Console, console_options
 from imgcodec.cli.files import check_writable, picture_format
+from imgcodec.cli.values import LABEL, MODEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +72,8 @@ def _parse_strengths(ctx: click.Context, param: click.Parameter, value: str) -> 
 @click.option(
     "-m",
     "--model",
+    type=MODEL,
+    metavar="MODEL",
     required=True,
     help="A family, a model id of `imgcodec models`, or a .safetensors file.",
 )
@@ -93,7 +96,9 @@ def _parse_strengths(ctx: click.Context, param: click.Parameter, value: str) -> 
 )
 @click.option("--steps", type=click.IntRange(2, 64), default=8, show_default=True)
 @click.option("--spherical", is_flag=True, help="Interpolate along a great circle.")
-@click.option("--attribute", metavar="LABEL", help="Add what pictures of a label have in common.")
+@click.option(
+    "--attribute", type=LABEL, metavar="LABEL", help="Add what pictures of a label have in common."
+)
 @click.option(
     "--strength",
     "strengths",
@@ -157,7 +162,8 @@ def command(
 
     from PIL import Image
 
-    from imgcodec.codec.models.weights import find_model, load_model
+    from imgcodec.codec.models.installed import find_model
+    from imgcodec.codec.models.weights import load_model
     from imgcodec.codec.picture.sheet import Heading, Panel, draw_sheet, enlarged
     from imgcodec.codec.picture.write import write_image
 

@@ -13,32 +13,10 @@ from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.base import ALLOCATION_UNIT, CodecModel
 from imgcodec.codec.models.coders import Count
 from imgcodec.codec.models.weights import LoadedModel
+from imgcodec.codec.options import AUTO, EQUAL, PRESETS, LevelBits, parse_level_bits
 
-LevelBits = str | Sequence[float] | None
-
-EQUAL, AUTO = "equal", "auto"
-PRESETS = {EQUAL: 0.0, "preview": 1.0, "fine": -1.0}
-"""Bits per sample by which all levels but the finest are coded finer; training goes as far."""
 MAX_TRIALS = 10
 STEPS = (2, 1)
-
-
-def parse_level_bits(value: LevelBits) -> str | tuple[float, ...]:
-    """Return "auto", a name of `PRESETS` (None is "equal"), or the numbers of a list or "B1,B2".
-
-    Raises:
-        OptionError: it is nothing of this.
-    """
-    if value is None or value in (AUTO, *PRESETS):
-        return EQUAL if value is None else str(value)
-    try:
-        bits = tuple(map(float, value.split(",") if isinstance(value, str) else value))
-    except (TypeError, ValueError):
-        bits = ()
-    if not bits or not all(map(math.isfinite, bits)):
-        known = ", ".join((*PRESETS, AUTO))
-        raise OptionError(f"level bits are one of {known}, or numbers such as 0.5,-0.25: {value!r}")
-    return bits
 
 
 def allocation_of(model: CodecModel, level_bits: LevelBits) -> tuple[int, ...] | None:

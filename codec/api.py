@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence, Set
 from numbers import Integral
 from typing import Any
 
@@ -17,47 +18,42 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgcodec.codec.allocation import LevelBits, allocation_of
+from imgcodec.codec.allocation import allocation_of
 from imgcodec.codec.alpha import decode_alpha, encode_alpha
-from imgcodec.codec.coding import Source, decode_latents, encode_tile, read_bytes
+from imgcodec.codec.coding import decode_latents, encode_tile
 from imgcodec.codec.container import (
     MAX_PIXELS,
     MIN_TILE_LOG2,
     Header,
     Stream,
+    expected_bytes,
     parse_metadata_names,
     read_stream,
     write_stream,
 )
 from imgcodec.codec.errors import CorruptStreamError, OptionError
-from imgcodec.codec.exact import decode_exact, paint_over
-from imgcodec.codec.exact_choice import AUTO, ExactChooser
-from imgcodec.codec.inspection import Inspection, inspect
-from imgcodec.codec.models.weights import (
+from imgcodec.codec.exact import block_grid, decode_exact
+from imgcodec.codec.exact_choice import ExactChooser
+from imgcodec.codec.files import Source, read_bytes
+from imgcodec.codec.models.installed import (
     FIDELITY,
-    ModelInfo,
     find_model,
     find_model_of_stream,
-    list_models,
-    load_model,
     model_of_tune,
 )
+from imgcodec.codec.models.weights import LoadedModel, load_model
+from imgcodec.codec.options import EXACT_AUTO, MAX_EFFORT, LevelBits
+from imgcodec.codec.painting import paint_over
 from imgcodec.codec.picture.base import Picture, mode_of, to_pil
 from imgcodec.codec.picture.metadata import info_of_metadata
 from imgcodec.codec.picture.read import PictureSource, read_picture, without_exif
-from imgcodec.codec.refinement import MAX_EFFORT, STEPS_OF_EFFORT, Progress
-from imgcodec.codec.targets import Found, Target, meet_target, psnr_db
-from imgcodec.codec.tiling import Tile, region_of, synthesise, tile_grid
+from imgcodec.codec.refinement import Progress
+from imgcodec.codec.targets import MAX_QUALITY, Found, Repair, Target, meet_target, psnr_db
+from imgcodec.codec.tiles import Tile, do_overlap, tile_grid
+from imgcodec.codec.tiling import region_of, synthesise
+from imgcodec.codec.timing import Timer
 
-__all__ = [
-    "Inspection",
-    "ModelInfo",
-    "decode",
-    "encode",
-    "encode_to_target",
-    "inspect",
-    "list_models",
-]
+__all__ = ["decode", "encode", "encode_to_target"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +76,7 @@ def encode(
     target_bpp: float | None = None,
     target_psnr: float | None = None,
     effort: int = 1,
-    exact: str = AUTO,
+    exact: str = EXACT_AUTO,
     level_bits: LevelBits = None,
     metadata: str = "all",
     strict: bool = False,
@@ -88,11 +84,13 @@ def encode(
     max_pixels: int = MAX_PIXELS,
     tile_px: int = TILE_PX,
     progress: Progress = lambda _: None,
+    timer: Timer | None = None,
 ) -> bytes:
     """Compress a picture into the bytes of a `.cvb` file.
 
     Args:
-        image: a path, file, PIL image, encoded bytes, or uint8 array (H, W), (H, W, 3 or 4).
+        image: a path, file, PIL image, encoded bytes, or uint8 array (H, W), (H, W, 3 or 4); or
+            what `read_picture` made of one, which `frame`, `strict` and `max_pixels` do not touch.
         model: family ("beta", the default), model id, or path of a weights file.
         tune: which weights of the default family instead: "eye", trained for what people see, or
             "psnr", trained for squared error.
@@ -100,7 +98,8 @@ def encode(
             lambda.
         target_bytes: search for the best file within this size instead. The whole file counts.
         target_bpp: the same in bits per pixel.
-        target_psnr: search for the smallest file with at least this PSNR of RGB in dB.
+        target_psnr: search for the smallest file with at least this PSNR of RGB in dB. Beyond
+            quality 100, `exact="auto"` makes more and more blocks exact, in the end all.
         effort: 1 to 9; from 2 on the latents of this very picture are refined, which takes seconds
             (2) to two minutes (9) more per megapixel and core and makes smaller files at equal
             quality; any decoder reads them.
@@ -118,11 +117,12 @@ def encode(
         tile_px: side of the tiles, a power of two from 256 to 4096; bounds memory.
         progress: called with the share of the work that is done, where it takes effort; once for
             each file that a search for a target tries.
+        timer: gets the seconds of each stage.
 
     Raises:
         ImageFormatError: the picture cannot be read, or is refused.
         UnknownModelError: no such model.
-        UnreachableTargetError: no quality meets the target.
+        UnreachableTargetError: nothing meets the target; the message says what can be reached.
         OptionError: an argument is out of range, there is a target beside a quality or another, or
             the model has no levels to allocate bits to, or no latents to refine.
     """
@@ -145,10 +145,11 @@ def encode(
         "max_pixels": max_pixels,
         "tile_px": tile_px,
         "progress": progress,
+        "timer": timer,
     }
     if targets:
         return encode_to_target(image, targets[0], **options).data
-    _, encode_at = _encoder(image, **options)
+    *_, encode_at = _encoder(image, **options)
     return encode_at(DEFAULT_QUALITY if quality is None else quality)
 
 
@@ -159,7 +160,7 @@ def encode_to_target(
     model: str | os.PathLike | None = None,
     tune: str | None = None,
     effort: int = 1,
-    exact: str = AUTO,
+    exact: str = EXACT_AUTO,
     level_bits: LevelBits = None,
     metadata: str = "all",
     strict: bool = False,
@@ -167,6 +168,7 @@ def encode_to_target(
     max_pixels: int = MAX_PIXELS,
     tile_px: int = TILE_PX,
     progress: Progress = lambda _: None,
+    timer: Timer | None = None,
 ) -> Found:
     """Compress a picture to meet a target; see `encode`, which raises the same.
 
@@ -177,7 +179,7 @@ def encode_to_target(
         The file, its quality, and the value that it reaches.
     """
     model = _named_model(model, tune)
-    picture, encode_at = _encoder(
+    picture, chooser, encode_at = _encoder(
         image,
         model=model,
         effort=effort,
@@ -189,13 +191,30 @@ def encode_to_target(
         max_pixels=max_pixels,
         tile_px=tile_px,
         progress=progress,
+        timer=timer,
     )
     weights = find_model(os.fspath(model)).path
 
     def decode_rgb(data: bytes) -> NDArray[np.uint8]:
         return np.asarray(decode(data, model=weights, max_pixels=max_pixels).convert("RGB"))
 
-    return meet_target(target, picture.pixels, encode_at, decode_rgb)
+    def repair(data: bytes) -> Repair:
+        stored = read_stream(data).exact
+        mask = None if stored is None else decode_exact(stored, *picture.pixels.shape[:2]).mask
+        ranked = chooser.rank(decode_rgb(data), mask)
+
+        def repaired(share: float) -> bytes:
+            masks = np.ones((2, *block_grid(*picture.pixels.shape[:2])), np.bool_)
+            for place in ranked[round(share * len(ranked)) :]:
+                masks[0][place] = False
+            return min((encode_at(MAX_QUALITY, exact_mask=mask) for mask in masks), key=len)
+
+        return repaired
+
+    with (timer or Timer()).stage("search"):
+        return meet_target(
+            target, picture.pixels, encode_at, decode_rgb, repair if exact == EXACT_AUTO else None
+        )
 
 
 def _encoder(
@@ -211,15 +230,19 @@ def _encoder(
     max_pixels: int,
     tile_px: int,
     progress: Progress,
-) -> tuple[Picture, Callable[..., bytes]]:
-    """Return the picture and a function that encodes it with a quality and a rounding."""
-    if effort not in STEPS_OF_EFFORT:
+    timer: Timer | None,
+) -> tuple[Picture, ExactChooser, Callable[..., bytes]]:
+    """Return the picture, its chooser, and what encodes it with a quality, rounding and mask."""
+    if effort not in range(1, MAX_EFFORT + 1):
         raise OptionError(f"effort must be an integer from 1 to {MAX_EFFORT}, not {effort!r}")
     kept = parse_metadata_names(metadata)
-    picture = read_picture(image, frame=frame, strict=strict, max_pixels=max_pixels)
+    timer = timer or Timer()
+    with timer.stage("reading"):
+        picture = read_picture(image, frame=frame, strict=strict, max_pixels=max_pixels)
     if "exif" not in kept:
         picture = without_exif(picture)
-    loaded = load_model(find_model(os.fspath(model)))
+    with timer.stage("loading the model"):
+        loaded = load_model(find_model(os.fspath(model)))
     if effort > 1 and not loaded.model.can_price_errors:
         raise OptionError(f"{loaded.model.family} has no latents to refine: its only effort is 1")
     if loaded.model.is_gray_only and np.ptp(picture.pixels, axis=2).any():
@@ -246,16 +269,22 @@ def _encoder(
         return write_stream(Stream(header, segments, alpha, metadata, exact=exact_payload))
 
     @torch.inference_mode()
-    def encode_at(quality: int, rounding: float = 1.0) -> bytes:
+    def encode_at(
+        quality: int, rounding: float = 1.0, exact_mask: NDArray[np.bool_] | None = None
+    ) -> bytes:
         if not (isinstance(quality, Integral) and 1 <= quality <= 100):
             raise OptionError(f"quality must be an integer from 1 to 100, not {quality!r}")
         quality = int(quality)
         num_segments = loaded.model.num_segments(quality)
         everything = [[b""] * len(tiles)] * num_segments
-        mask, payload = chooser.choose(loaded, quality, tile_px) or (None, None)
-        if mask is not None and mask.all():
-            return stream_of(quality, everything, payload)
-        pixels = picture.pixels if mask is None else paint_over(picture.pixels, mask)
+        with timer.stage("exact blocks"):
+            if exact_mask is None:
+                mask, payload = chooser.choose(loaded, quality, tile_px) or (None, None)
+            else:
+                mask, payload = exact_mask, chooser.encode(exact_mask)
+            if mask is not None and mask.all():
+                return stream_of(quality, everything, payload)
+            pixels = picture.pixels if mask is None else paint_over(picture.pixels, mask)
         per_tile = [
             encode_tile(
                 loaded,
@@ -266,16 +295,18 @@ def _encoder(
                 allocation=allocation,
                 effort=effort,
                 progress=_part_of(progress, number, len(tiles)),
+                timer=timer,
             )
             for number, tile in enumerate(tiles)
         ]
         segments = [list(segment) for segment in zip(*per_tile, strict=True)]
         num_bytes = sum(len(part) for segment in segments for part in segment)
-        if chooser.is_everything_better(loaded, num_bytes + len(payload or b"")):
-            return stream_of(quality, everything, chooser.everything)
+        with timer.stage("exact blocks"):
+            if chooser.is_everything_better(loaded, num_bytes + len(payload or b"")):
+                return stream_of(quality, everything, chooser.everything)
         return stream_of(quality, segments, payload)
 
-    return picture, encode_at
+    return picture, chooser, encode_at
 
 
 @torch.inference_mode()
@@ -299,10 +330,11 @@ def decode(
         decoder: "fidelity", or another that the model has, such as "perceptual": any decoder
             reads any file of its model.
         max_passes: decode this many passes only and fill the rest with prior means: a preview.
-        levels: the same for levels, of which some families have several and all at least one.
+        levels: the same for levels, of families that have some.
         allow_truncated: of a file that just ends early, make the best picture that its bytes allow:
             passes that are not there in full are filled, tile by tile. The chunk in which the file
-            ends has no CRC that could vouch for it, all others are checked.
+            ends has no CRC that could vouch for it, all others are checked. What was there and
+            used is logged.
         crop: x, y, width, height of a part to decode, in pixels as stored (an orientation in the
             EXIF is not applied); only the tiles that it needs are decoded.
         scale: reduce by 2, 4, ..., 256, averaging squares of pixels from the corner of the crop;
@@ -318,13 +350,15 @@ def decode(
             header announces.
         UnknownModelError: the model that wrote it is not installed, or lacks the decoder.
         UnsupportedVersionError: written by a newer format version.
-        OptionError: the crop is not inside the picture, no such scale, or a negative number.
+        OptionError: the crop is not inside the picture, no such scale, or the file has fewer
+            passes or levels.
     """
     if scale not in SCALES:
         raise OptionError(f"scale must be one of {', '.join(map(str, SCALES))}, not {scale!r}")
     if min(max_passes or 0, levels or 0) < 0:
         raise OptionError("levels and max_passes must not be negative")
-    stream = read_stream(read_bytes(source), max_pixels=max_pixels, allow_truncated=allow_truncated)
+    data = read_bytes(source)
+    stream = read_stream(data, max_pixels=max_pixels, allow_truncated=allow_truncated)
     header = stream.header
     height, width = header.height, header.width
     shown = _rectangle(crop or (0, 0, width, height), height, width)
@@ -335,8 +369,24 @@ def decode(
         walk = exact.windows(shown, header.tile_px)
     else:
         loaded = load_model(find_model_of_stream(header.model_hash, model), decoder)
+        if levels is not None:
+            _check_levels(loaded, header, levels)
         region = region_of(loaded.model, shown, height, width)
-        y_hat = decode_latents(loaded, stream, max_passes, region=region, levels=levels)
+        tiles_of_pass: dict[str, set[Tile]] = defaultdict(set)
+        y_hat = decode_latents(
+            loaded,
+            stream,
+            max_passes,
+            observe=lambda tile, block, indexes, q: tiles_of_pass[block.name].add(tile),
+            region=region,
+            levels=levels,
+        )
+        if stream.is_complete:
+            _check_passes(list(tiles_of_pass), max_passes)
+        else:
+            grid = tile_grid(height, width, header.tile_px, loaded.model.stride_px)
+            num_tiles = sum(do_overlap(tile, region) for tile in grid)
+            _tell_truncation(stream, len(data), tiles_of_pass, num_tiles)
         walk = synthesise(loaded.model, y_hat, header.quality, shown, height, width, header.tile_px)
     alpha = None if stream.alpha is None else decode_alpha(stream.alpha, height, width)
     size = (-(-shown.width // scale), -(-shown.height // scale))
@@ -365,6 +415,39 @@ def _named_model(model: str | os.PathLike | None, tune: str | None) -> str | os.
 def _part_of(progress: Progress, done: int, count: int) -> Progress:
     """Return what reports the progress of one of several parts, `done` of which are done."""
     return lambda share: progress((done + share) / count)
+
+
+def _check_levels(loaded: LoadedModel, header: Header, levels: int) -> None:
+    if loaded.model.num_segments(MAX_QUALITY) == 1:
+        raise OptionError(f"files of {loaded.model.family} have no levels to choose from")
+    if levels > header.num_segments:
+        raise OptionError(f"the file has {header.num_segments} levels, not {levels}")
+
+
+def _check_passes(names: Sequence[str], max_passes: int | None) -> None:
+    if max_passes is not None and max_passes > len(names):
+        listed = ", ".join(names)
+        raise OptionError(f"the file has {len(names)} passes ({listed}), not {max_passes}")
+
+
+def _tell_truncation(
+    stream: Stream, num_bytes: int, tiles: Mapping[str, Set[Tile]], num_tiles: int
+) -> None:
+    """Log how much of a file is there, and what of it the picture shows."""
+    size, is_known = expected_bytes(stream)
+    used = [
+        name if len(those) == num_tiles else f"{name} of {len(those)} of {num_tiles} tiles"
+        for name, those in tiles.items()
+    ]
+    logger.info(
+        "%d of %s%d bytes are there (%s%.0f %%): used are the passes %s",
+        num_bytes,
+        "" if is_known else "at least ",
+        size,
+        "" if is_known else "at most ",
+        100 * num_bytes / size,
+        ", ".join(used),
+    )
 
 
 def _rectangle(crop: tuple[int, int, int, int], height: int, width: int) -> Tile:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from imgcodec.codec.errors import UnknownModelError
+from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.discrete import DiscreteModel
 from imgcodec.codec.nets.codebook import perplexity, used_share
@@ -51,12 +51,12 @@ def draw_codebook(model: CodecModel, stage: int) -> CodebookDrawing:
     """Decode every code of a stage (from 1) on its own.
 
     Raises:
-        UnknownModelError: the model has no codes, or fewer stages.
+        OptionError: the model has no codes, or fewer stages.
     """
     if not isinstance(model, DiscreteModel):
-        raise UnknownModelError(f"models of family {model.family} have no codebook")
+        raise OptionError(f"models of family {model.family} have no codebook")
     if not 1 <= stage <= model.num_stages:
-        raise UnknownModelError(f"the model has stages 1 to {model.num_stages}, not {stage}")
+        raise OptionError(f"the model has stages 1 to {model.num_stages}, not {stage}")
     before = torch.zeros(model.latent_channels)
     for earlier in range(stage - 1):
         most_used = int(model.quantisers[earlier].usage.argmax())

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -22,15 +19,22 @@ from imgcodec.codec.models.coders import Block, IntegerCoder
 from imgcodec.codec.models.coders import Observer as BlockObserver
 from imgcodec.codec.models.weights import LoadedModel
 from imgcodec.codec.refinement import Progress, refine
-from imgcodec.codec.tiling import Tile, analyse_tile, tile_grid
+from imgcodec.codec.tiles import Tile, tile_grid
+from imgcodec.codec.tiling import analyse_tile
+from imgcodec.codec.timing import Timer
 
-Source = bytes | bytearray | memoryview | str | os.PathLike | BinaryIO
 Observer = Callable[[Tile, Block, NDArray[np.int64], NDArray[np.int32]], None]
 """Called with the tile, a block of it, the table rows of its integers, and them."""
 
 
 class Write(IntegerCoder):
     """The encoder's integers, sent.
+
+    Args:
+        tables: of the model.
+        num_segments: of the file.
+        rounding, integers: as in `IntegerCoder`.
+        timer: gets the stage "entropy coding".
 
     Attributes:
         encoders: of each segment.
@@ -43,8 +47,10 @@ class Write(IntegerCoder):
         *,
         rounding: float = 1.0,
         integers: Mapping[str, NDArray[np.int32]] | None = None,
+        timer: Timer,
     ) -> None:
         super().__init__(tables, rounding=rounding, integers=integers)
+        self._timer = timer
         self.encoders = [PassEncoder(tables) for _ in range(num_segments)]
 
     def exchange(
@@ -52,7 +58,8 @@ class Write(IntegerCoder):
     ) -> NDArray[np.int32] | None:
         """Send and return the encoder's integers."""
         assert q is not None
-        self.encoders[block.segment].encode(q, indexes)
+        with self._timer.stage("entropy coding"):
+            self.encoders[block.segment].encode(q, indexes)
         return q
 
 
@@ -100,15 +107,7 @@ class Read(IntegerCoder):
         return answer
 
 
-def read_bytes(source: Source) -> bytes:
-    """Return the bytes of a path, a binary file or a bytes-like object."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source)
-    if isinstance(source, str | os.PathLike):
-        return Path(source).read_bytes()
-    return source.read()
-
-
+@torch.inference_mode()
 def decode_latents(
     loaded: LoadedModel,
     stream: Stream,
@@ -189,6 +188,7 @@ def encode_tile(
     allocation: Sequence[int] | None = (),
     effort: int = 1,
     progress: Progress = lambda _: None,
+    timer: Timer,
 ) -> list[bytes]:
     """Return the streams of one tile, one for each segment.
 
@@ -201,21 +201,33 @@ def encode_tile(
         allocation: as in `CodecModel.code`; None for the best one of the tile.
         effort: 1 to 9; see `codec.refinement`.
         progress: called with the share of the tile's work that is done, where it takes effort.
+        timer: gets the stages "analysis", "allocation", "effort", "passes" and "entropy coding".
     """
     model = loaded.model
-    y = analyse_tile(model, pixels, tile, quality)
+    with timer.stage("analysis"):
+        y = analyse_tile(model, pixels, tile, quality)
     if allocation is None:
         shown = pixels[tile.top :, tile.left :][: tile.height, : tile.width]
-        allocation = find_allocation(loaded, y, shown, quality, rounding=rounding)
+        with timer.stage("allocation"):
+            allocation = find_allocation(loaded, y, shown, quality, rounding=rounding)
     refined: Mapping[str, NDArray[np.int32]] = {}
     if effort > 1:
-        refined = refine(
-            loaded, pixels, tile, y, quality, effort, rounding=rounding, progress=progress
-        )
-    coder = Write(loaded.tables, model.num_segments(quality), rounding=rounding, integers=refined)
+        with timer.stage("effort"):
+            refined = refine(
+                loaded, pixels, tile, y, quality, effort, rounding=rounding, progress=progress
+            )
+    coder = Write(
+        loaded.tables,
+        model.num_segments(quality),
+        rounding=rounding,
+        integers=refined,
+        timer=timer,
+    )
     shape = (y.shape[2], y.shape[3])
-    model.code(shape, quality, coder, y, allocation=allocation)
-    return [encoder.to_bytes() for encoder in coder.encoders]
+    with timer.stage("passes"):
+        model.code(shape, quality, coder, y, allocation=allocation)
+    with timer.stage("entropy coding"):
+        return [encoder.to_bytes() for encoder in coder.encoders]
 
 
 def _decode_tile(

@@ -14,7 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from imgcodec.codec.errors import CorruptStreamError, OptionError, UnsupportedVersionError
+from imgcodec.codec.errors import (
+    CorruptStreamError,
+    OptionError,
+    TruncatedStreamError,
+    UnsupportedVersionError,
+)
 
 MAGIC = b"CVB"
 VERSION = 1
@@ -30,12 +35,6 @@ _FLAG_GRAY, _FLAG_ALPHA, _FLAG_EXACT = 1, 2, 4
 _MAX_VARINT_BYTES = 5
 _CRC_BYTES = 4
 _MIN_CHUNK_BYTES = 1 + 1 + _CRC_BYTES
-
-
-class _EndOfData(CorruptStreamError):
-    """The bytes end before the stream does, maybe within a data chunk."""
-
-    cut: CutChunk | None = None
 
 
 @dataclass(frozen=True)
@@ -181,9 +180,9 @@ def read_stream(
             check: a damaged length that points beyond the end of the file looks like a cut.
 
     Raises:
-        CorruptStreamError: Damaged, cut short, self-contradictory or larger than `max_pixels`;
-            with `allow_truncated` also where the header, the alpha chunk or the exact blocks are
-            not whole.
+        TruncatedStreamError: Cut short; with `allow_truncated` only where the header, the alpha
+            chunk or the exact blocks are not whole.
+        CorruptStreamError: Damaged, self-contradictory or larger than `max_pixels`.
         UnsupportedVersionError: Another format version, or a critical chunk of unknown type.
     """
     cursor = Cursor(data)
@@ -195,7 +194,7 @@ def read_stream(
         )
     num_data = header.num_tiles * header.num_segments
     if not allow_truncated and num_data * _MIN_CHUNK_BYTES > cursor.remaining:
-        raise _EndOfData(f"{cursor.remaining} bytes cannot hold {num_data} tile streams")
+        raise TruncatedStreamError(f"{cursor.remaining} bytes cannot hold {num_data} tile streams")
     payloads: list[bytes] = []
     cut: CutChunk | None = None
     before: dict[bytes, bytes] = {}
@@ -203,7 +202,9 @@ def read_stream(
     announced = {_ALPHA: header.has_alpha, _EXACT: header.has_exact}
     try:
         for letter, payload in _parse_chunks(cursor, num_data):
-            if letter == _DATA:
+            if isinstance(payload, CutChunk):
+                cut = payload
+            elif letter == _DATA:
                 if len(before) < sum(announced.values()):
                     raise CorruptStreamError("a chunk is missing that the header announces")
                 payloads.append(payload)
@@ -217,10 +218,9 @@ def read_stream(
                 if name in metadata or before or payloads:
                     raise CorruptStreamError(f"an {name} chunk is out of place")
                 metadata[name] = payload
-    except _EndOfData as end:
+    except TruncatedStreamError:
         if not allow_truncated or len(before) < sum(announced.values()):
             raise
-        cut = end.cut
     else:
         if cursor.remaining:
             raise CorruptStreamError(f"{cursor.remaining} bytes follow the end of the stream")
@@ -255,6 +255,21 @@ def chunk_sizes(stream: Stream) -> list[tuple[str, int]]:
         frame_bytes = len(letter) + len(write_varint(len(payload))) + _CRC_BYTES
         sizes.append((name, frame_bytes + len(payload)))
     return sizes
+
+
+def expected_bytes(stream: Stream) -> tuple[int, bool]:
+    """Return the size that the whole file has, and whether that is known: else it is a least one.
+
+    Known as `chunk_sizes` are, and where no chunk follows the one in which the file ends.
+    """
+    size = sum(num_bytes for _, num_bytes in chunk_sizes(stream))
+    missing = stream.header.num_tiles * stream.header.num_segments
+    missing -= sum(map(len, stream.segments))
+    if stream.cut is not None:
+        payload_bytes = len(stream.cut.payload) + stream.cut.missing_bytes
+        size += len(_DATA) + len(write_varint(payload_bytes)) + payload_bytes + _CRC_BYTES
+        missing -= 1
+    return size + missing * _MIN_CHUNK_BYTES, missing == 0
 
 
 def segment_edges(stream: Stream) -> list[int]:
@@ -314,7 +329,7 @@ class Cursor:
 
     def take(self, num_bytes: int) -> bytes:
         if num_bytes > self.remaining:
-            raise _EndOfData(
+            raise TruncatedStreamError(
                 f"the stream is cut short: {num_bytes} bytes expected at offset {self.position}, "
                 f"{self.remaining} left"
             )
@@ -399,8 +414,11 @@ def _parse_header(cursor: Cursor) -> Header:
         raise CorruptStreamError(f"the header is invalid: {error}") from error
 
 
-def _parse_chunks(cursor: Cursor, num_data: int) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (type, payload) up to the last data chunk; the cursor stands behind the header."""
+def _parse_chunks(cursor: Cursor, num_data: int) -> Iterator[tuple[bytes, bytes | CutChunk]]:
+    """Yield (type, payload) up to the last data chunk; the cursor stands behind the header.
+
+    A data chunk that is cut off comes as what there is of it, and then the error.
+    """
     crcs = _CrcChain(cursor.data[: cursor.position])
     while num_data:
         start = cursor.position
@@ -411,10 +429,10 @@ def _parse_chunks(cursor: Cursor, num_data: int) -> Iterator[tuple[bytes, bytes]
         head = cursor.data[start : cursor.position]
         try:
             payload, crc = cursor.take(num_bytes), cursor.take(_CRC_BYTES)
-        except _EndOfData as end:
+        except TruncatedStreamError:
             if letter == _DATA:
                 there = cursor.data[start + len(head) :][:num_bytes]
-                end.cut = CutChunk(there, num_bytes - len(there))
+                yield letter, CutChunk(there, num_bytes - len(there))
             raise
         if crc != crcs.next(head, payload):
             raise CorruptStreamError(f"the chunk at offset {start} is damaged: wrong CRC")

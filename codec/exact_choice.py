@@ -25,9 +25,8 @@ from imgcodec.codec.exact import (
 )
 from imgcodec.codec.measure import measure_tile
 from imgcodec.codec.models.weights import LoadedModel
-from imgcodec.codec.tiling import Tile, tile_grid
-
-EXACT_CHOICES = AUTO, NONE, ALL = ("auto", "none", "all")
+from imgcodec.codec.options import EXACT_ALL, EXACT_AUTO, EXACT_CHOICES
+from imgcodec.codec.tiles import Tile, tile_grid
 
 FLAT_SHARE = 0.5
 """Share of the samples of a candidate that equal the one above or to the left."""
@@ -77,19 +76,42 @@ class ExactChooser:
             quality: 1 to 100.
             tile_px: side of the tiles of the file.
         """
-        if self._choice == ALL:
+        if self._choice == EXACT_ALL:
             return np.ones(self._grid, np.bool_), self.everything
-        is_auto = self._choice == AUTO and loaded.model.can_price_errors
+        is_auto = self._choice == EXACT_AUTO and loaded.model.can_price_errors
         if not is_auto or not self._candidates.any():
             return None
         model_prices = self._model_prices(loaded, quality, tile_px)
         mask = self._candidates & (self._exact_bits <= PRICE_MARGIN * model_prices)
         if not mask.any():
             return None
-        payload = encode_exact(ExactBlocks(mask, self._pixels), is_best=self._is_best)
+        payload = self.encode(mask)
         if 8 * len(payload) > PRICE_MARGIN * model_prices[mask].sum():
             return None
         return mask, payload
+
+    def rank(
+        self, decoded: NDArray[np.uint8], mask: NDArray[np.bool_] | None
+    ) -> list[tuple[int, int]]:
+        """Return the row and column of blocks that are not exact yet, the most rewarding first.
+
+        They are those with the largest squared error for each byte that lossless coding takes.
+
+        Args:
+            decoded: the picture of a file, uint8 (H, W, 3).
+            mask: its exact blocks, None where it has none.
+        """
+        rest = np.ones(self._grid, np.bool_) if mask is None else ~mask
+        error = np.square(decoded.astype(np.int32) - self._pixels).mean(axis=2)
+        gains = _mean_of_blocks(error) / np.maximum(self._bytes_alone(rest), 1)
+        places = [(int(row), int(column)) for row, column in np.argwhere(rest)]
+        return sorted(places, key=lambda place: -gains[place])
+
+    def encode(self, mask: NDArray[np.bool_]) -> bytes:
+        """Return the payload of the chunk of the exact blocks of a mask."""
+        if mask.all():
+            return self.everything
+        return encode_exact(ExactBlocks(mask, self._pixels), is_best=self._is_best)
 
     def is_everything_better(self, loaded: LoadedModel, num_bytes: int) -> bool:
         """Return whether a file without any loss is no larger than one of `num_bytes`.
@@ -97,7 +119,7 @@ class ExactChooser:
         Lossless coding of a whole picture takes long, so it is tried for graphics alone, where the
         candidates themselves do not already say no.
         """
-        is_auto = self._choice == AUTO and loaded.model.can_price_errors
+        is_auto = self._choice == EXACT_AUTO and loaded.model.can_price_errors
         if not is_auto or not self._candidates.any():
             return False
         candidates_bytes = self._exact_bits[self._candidates].sum() / 8
@@ -134,12 +156,17 @@ class ExactChooser:
 
         Every block is coded alone to find its share of the whole.
         """
-        shares = np.zeros(self._grid)
-        for row, column in np.argwhere(self._candidates):
-            data = lossless_webp(self._block(row, column))
-            shares[row, column] = max(1, len(data) - WEBP_OVERHEAD_BYTES)
+        shares = self._bytes_alone(self._candidates)
         whole = encode_exact(ExactBlocks(self._candidates, self._pixels))
         return shares * (8 * len(whole) / shares.sum())
+
+    def _bytes_alone(self, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the bytes of each block of a mask, coded alone without loss; 0 for others."""
+        sizes = np.zeros(self._grid)
+        for row, column in np.argwhere(mask):
+            data = lossless_webp(self._block(row, column))
+            sizes[row, column] = max(1, len(data) - WEBP_OVERHEAD_BYTES)
+        return sizes
 
     def _model_prices(self, loaded: LoadedModel, quality: int, tile_px: int) -> NDArray[np.float64]:
         """Return bits plus lambda times squared error of the blocks around candidates."""
@@ -173,10 +200,10 @@ class ExactChooser:
         return samples[top : top + BLOCK_PX, left : left + BLOCK_PX]
 
 
-def _mean_of_blocks(values: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _mean_of_blocks(values: NDArray) -> NDArray[np.float64]:
     starts = [np.arange(0, side, BLOCK_PX) for side in values.shape]
-    sums = np.add.reduceat(np.add.reduceat(values.view(np.uint8), starts[0], dtype=np.int64),
-                           starts[1], axis=1)  # fmt: skip
+    rows = np.add.reduceat(values, starts[0], dtype=np.float64)
+    sums = np.add.reduceat(rows, starts[1], axis=1)
     counts = [np.diff([*start, side]) for start, side in zip(starts, values.shape, strict=True)]
     return sums / np.outer(*counts)
 

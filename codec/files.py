@@ -1,4 +1,4 @@
-"""Files that appear only when they are complete, and their hashes."""
+"""Files: read from wherever they are, hashed, and written to appear only when complete."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import stat
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
+
+Source = bytes | bytearray | memoryview | str | os.PathLike | BinaryIO
 
 LEFTOVER_AGE_S = 24 * 60 * 60
 STDOUT = 1
@@ -19,6 +22,15 @@ _LONG_BYTES = 100
 _BLOCK_BYTES = 1 << 20
 _DESCRIPTORS = {"stdin": 0, "stdout": STDOUT, "stderr": 2}
 _DESCRIPTOR_PATH = re.compile(r"/dev/(stdin|stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
+
+
+def read_bytes(source: Source) -> bytes:
+    """Return the bytes of a path, a binary file or a bytes-like object."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if isinstance(source, str | os.PathLike):
+        return Path(source).read_bytes()
+    return source.read()
 
 
 def temporary_name(name: str) -> str:

@@ -5,26 +5,28 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from imgcodec.codec.coding import Source, decode_latents, read_bytes
 from imgcodec.codec.container import (
     MAX_PIXELS,
     Header,
     Stream,
     chunk_sizes,
+    expected_bytes,
     read_stream,
     segment_edges,
 )
 from imgcodec.codec.errors import UnknownModelError
 from imgcodec.codec.exact import ExactBlocks, decode_exact
-from imgcodec.codec.models.coders import Block
-from imgcodec.codec.models.weights import LoadedModel, find_model_of_stream, load_model
-from imgcodec.codec.tiling import Tile
+from imgcodec.codec.files import Source, read_bytes
+from imgcodec.codec.models.installed import ModelInfo, find_model_of_stream
+from imgcodec.codec.tiles import Tile
+
+if TYPE_CHECKING:
+    from imgcodec.codec.models.coders import Block
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Inspection:
 
     Attributes:
         file_bytes: size of the file.
+        expected_bytes: size that it has where nothing is cut off; a least one unless
+            `is_size_known`, which only many tiles or levels that are missing prevent.
         header: header fields.
         model: id of the model, or None if it is not installed.
         bpp: bits per pixel of the whole file.
@@ -88,6 +92,8 @@ class Inspection:
     """
 
     file_bytes: int
+    expected_bytes: int
+    is_size_known: bool
     header: Header
     model: str | None
     bpp: float
@@ -147,15 +153,18 @@ def inspect(
         if needs_model:
             raise
         info = None
+    expected, is_known = (len(data), True) if stream.is_complete else expected_bytes(stream)
     return Inspection(
         file_bytes=len(data),
+        expected_bytes=expected,
+        is_size_known=is_known,
         header=header,
         model=None if info is None else info.id,
         bpp=len(data) * 8 / num_pixels,
         chunks=chunks,
         levels=levels,
         exact_share=0.0 if exact is None else exact.share,
-        **(_decode_everything(load_model(info), stream, heatmap) if info and needs_model else {}),
+        **(_decode_everything(info, stream, heatmap) if info and needs_model else {}),
     )
 
 
@@ -172,8 +181,11 @@ def _exact_blocks(stream: Stream) -> ExactBlocks | None:
     return decode_exact(stream.exact, stream.header.height, stream.header.width)
 
 
-@torch.inference_mode()
-def _decode_everything(loaded: LoadedModel, stream: Stream, with_heatmap: bool) -> dict[str, Any]:
+def _decode_everything(info: ModelInfo, stream: Stream, with_heatmap: bool) -> dict[str, Any]:
+    from imgcodec.codec.coding import decode_latents  # torch, for those who need it
+    from imgcodec.codec.models.weights import load_model
+
+    loaded = load_model(info)
     header, stride = stream.header, loaded.model.stride_px
     digest = hashlib.sha256()
     passes: dict[str, tuple[int, float]] = {}

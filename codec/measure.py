@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from imgcodec.codec.exact import BLOCK_PX, block_grid
 from imgcodec.codec.models.coders import Block, Count
 from imgcodec.codec.models.weights import LoadedModel
-from imgcodec.codec.tiling import Tile, analyse_tile
+from imgcodec.codec.tiles import Tile
+from imgcodec.codec.tiling import analyse_tile
 
 
 @torch.inference_mode()

@@ -34,7 +34,8 @@ from imgcodec.codec.models.coders import Count, Given, Relax
 from imgcodec.codec.models.weights import LoadedModel
 from imgcodec.codec.nets.exact import FLOAT
 from imgcodec.codec.nets.rate import rows_to_indexes
-from imgcodec.codec.tiling import Tile, analyse_tile, region_of
+from imgcodec.codec.tiles import Tile
+from imgcodec.codec.tiling import analyse_tile, region_of
 
 STEPS_OF_EFFORT = {
     1: (0, 0),
@@ -48,7 +49,6 @@ STEPS_OF_EFFORT = {
     9: (20, 40),
 }
 """Steps of descent and of decisions."""
-MAX_EFFORT = max(STEPS_OF_EFFORT)
 STEP_SIZE = 0.08
 BITS_SHARE = 0.7
 """Share of the gradient of the bits in the descent: rounding by cost heeds them as well."""

@@ -18,10 +18,11 @@ from safetensors import safe_open
 from torch import Tensor
 
 from imgcodec.codec.entropy.tables import Tables
-from imgcodec.codec.errors import CodecError
+from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.coders import Block, Count, IntegerCoder
 from imgcodec.codec.models.weights import LoadedModel
-from imgcodec.codec.tiling import Tile, analyse_tile, synthesise, tile_grid
+from imgcodec.codec.tiles import Tile, tile_grid
+from imgcodec.codec.tiling import analyse_tile, synthesise
 
 Pixels = NDArray[np.uint8]
 PARALLEL = 1e-4
@@ -138,18 +139,18 @@ def attribute_vector(
         quality: 1 to 100.
 
     Raises:
-        CodecError: the sizes differ, or all pictures have the attribute, or none.
+        OptionError: the sizes differ, or all pictures have the attribute, or none.
     """
     sums: dict[bool, Tensor] = {}
     counts = {True: 0, False: 0}
     for pixels, has in zip(pictures, has_attribute, strict=True):
         y = latents_of(loaded, pixels, quality)
         if any(y.shape != other.shape for other in sums.values()):
-            raise CodecError("an attribute needs pictures of one size")
+            raise OptionError("an attribute needs pictures of one size")
         sums[has] = sums[has] + y if has in sums else y
         counts[has] += 1
     if len(sums) < 2:
-        raise CodecError("an attribute needs pictures with it and pictures without it")
+        raise OptionError("an attribute needs pictures with it and pictures without it")
     return sums[True] / counts[True] - sums[False] / counts[False]
 
 

@@ -2,7 +2,8 @@
 
 File size and likeness rise with quality, which the bisection relies on; what it returns was
 encoded and measured, so that a size is never exceeded and a likeness always reached. Sizes
-between those of two qualities come from the higher one with a rounding that favours small files.
+between those of two qualities come from the higher one with a rounding that favours small files;
+likenesses beyond the highest quality, from exact blocks.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,10 @@ CLOSE_ENOUGH = 0.99
 """Part of a size that a file has to fill for the search to end."""
 _ROWS_AT_ONCE = 256
 
+Made = TypeVar("Made")
 Measure = Callable[[NDArray[np.uint8], NDArray[np.uint8]], float]
+Repair = Callable[[float], bytes]
+"""Return a file with a share of what is not exact yet, 0 to 1, made exact: with 1, everything."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Found:
 
     Attributes:
         data: the file.
-        quality: the quality it was encoded with.
+        quality: the quality it was encoded with; 100 where more blocks had to be made exact.
         value: its bytes, bits per pixel or measured value, in the units of the target.
     """
 
@@ -60,20 +65,25 @@ class Found:
     value: float
 
 
-def search_quality(is_below: Callable[[int], bool]) -> int:
-    """Return the highest quality for which `is_below` holds, 0 where it never does.
+def last_below(
+    make: Callable[[int], Made], is_below: Callable[[Made], bool]
+) -> tuple[int, dict[int, Made]]:
+    """Return the last number from 1 to 100 whose result is below, 0 where none is, and all results.
 
     Args:
-        is_below: holds for qualities from 1 up to some point and not beyond.
+        make: what is made of a number.
+        is_below: holds for the results of numbers from 1 up to some point and not beyond.
     """
+    results: dict[int, Made] = {}
     low, high = 0, MAX_QUALITY + 1
     while high - low > 1:
         middle = (low + high) // 2
-        if is_below(middle):
+        results[middle] = make(middle)
+        if is_below(results[middle]):
             low = middle
         else:
             high = middle
-    return low
+    return low, results
 
 
 def meet_target(
@@ -81,6 +91,7 @@ def meet_target(
     original: NDArray[np.uint8],
     encode: Callable[[int, float], bytes],
     decode: Callable[[bytes], NDArray[np.uint8]],
+    repair: Callable[[bytes], Repair] | None = None,
 ) -> Found:
     """Return the best file within a size, or the smallest that reaches a likeness.
 
@@ -89,47 +100,68 @@ def meet_target(
         original: the picture, uint8 (H, W, 3).
         encode: the file of a quality and a rounding as in `CodecModel.passes`.
         decode: the picture of a file, uint8 (H, W, 3).
+        repair: for likenesses beyond quality 100: takes the file of that quality; None where
+            there is nothing beyond.
 
     Raises:
-        UnreachableTargetError: even quality 1 is too large, or even 100 not similar enough.
+        UnreachableTargetError: even quality 1 is too large, or nothing is similar enough; the
+            message says what can be reached.
         OptionError: the target is not a positive number.
     """
     if not (math.isfinite(target.value) and (target.measure or target.value > 0)):
         raise OptionError(f"the target {target.name} must be a positive number")
-    tried: dict[int, Found] = {}
+
+    def found(data: bytes, quality: int) -> Found:
+        return Found(data, quality, _value(target, original, data, decode))
 
     def encoded(quality: int, rounding: float = 1.0) -> Found:
-        data = encode(quality, rounding)
-        if target.measure is not None:
-            value = float(target.measure(original, decode(data)))
-            if math.isnan(value):
-                raise UnreachableTargetError(f"{target.name} is not defined for such a picture")
-        elif target.name == "bpp":
-            value = 8 * len(data) / (original.shape[0] * original.shape[1])
-        else:
-            value = float(len(data))
-        return Found(data, quality, value)
+        return found(encode(quality, rounding), quality)
 
-    def at(quality: int) -> float:
-        tried[quality] = encoded(quality)
-        return tried[quality].value
-
-    def is_short(quality: int) -> bool:
-        value = at(quality)
-        return value > target.value if target.lower_is_better else value < target.value
+    def is_short(file: Found) -> bool:
+        return file.value > target.value if target.lower_is_better else file.value < target.value
 
     if target.measure is None:
-        quality, end = search_quality(lambda quality: at(quality) <= target.value), 1
+        last, tried = last_below(encoded, lambda file: file.value <= target.value)
+        if 0 < last < MAX_QUALITY:
+            return _fill(target.value, tried[last], tried[last + 1], encoded)
+        if last == MAX_QUALITY:
+            return tried[last]
     else:
-        quality, end = search_quality(is_short) + 1, MAX_QUALITY
-    if quality not in tried:
-        raise UnreachableTargetError(
-            f"target {target.name} {target.value:g} is out of reach: "
-            f"quality {end} gives {tried[end].value:g}"
+        last, tried = last_below(encoded, is_short)
+        if last < MAX_QUALITY:
+            return tried[last + 1]
+    files = list(tried.values())
+    if target.measure is not None and repair is not None:
+        repaired = repair(tried[MAX_QUALITY].data)
+        last, with_exact = last_below(
+            lambda percent: found(repaired(percent / 100), MAX_QUALITY), is_short
         )
-    if target.measure is None and quality < MAX_QUALITY:
-        return _fill(target.value, tried[quality], tried[quality + 1], encoded)
-    return tried[quality]
+        if last < MAX_QUALITY:
+            return with_exact[last + 1]
+        files += with_exact.values()
+    is_least = target.measure is None or target.lower_is_better
+    best = (min if is_least else max)(files, key=lambda file: file.value)
+    raise UnreachableTargetError(
+        f"target {target.name} {target.value:g} is out of reach: "
+        f"the best is {best.value:g}, with quality {best.quality}"
+    )
+
+
+def _value(
+    target: Target,
+    original: NDArray[np.uint8],
+    data: bytes,
+    decode: Callable[[bytes], NDArray[np.uint8]],
+) -> float:
+    """Return what a target is about, of a file."""
+    if target.measure is not None:
+        value = float(target.measure(original, decode(data)))
+        if math.isnan(value):
+            raise UnreachableTargetError(f"{target.name} is not defined for such a picture")
+        return value
+    if target.name == "bpp":
+        return 8 * len(data) / (original.shape[0] * original.shape[1])
+    return float(len(data))
 
 
 def _fill(limit: float, best: Found, above: Found, encode: Callable[[int, float], Found]) -> Found:

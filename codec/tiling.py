@@ -8,7 +8,6 @@ tile alone, so that every tile is a stream of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,34 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imgcodec.codec.models.base import CodecModel
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A rectangle of a picture in pixels.
-
-    Tiles of a file and regions of latents are multiples of the stride, at the right and bottom
-    beyond the picture; rectangles that someone wants to see are not.
-    """
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-
-def tile_grid(height: int, width: int, tile_px: int, stride_px: int) -> list[Tile]:
-    """Return the tiles of a picture, row-major, its sides padded up to the stride."""
-    return [
-        Tile(
-            top,
-            left,
-            _padded(min(tile_px, height - top), stride_px),
-            _padded(min(tile_px, width - left), stride_px),
-        )
-        for top in range(0, height, tile_px)
-        for left in range(0, width, tile_px)
-    ]
+from imgcodec.codec.tiles import Tile, padded, tile_grid
 
 
 def analyse_tile(model: CodecModel, pixels: NDArray[np.uint8], tile: Tile, quality: int) -> Tensor:
@@ -52,7 +24,7 @@ def analyse_tile(model: CodecModel, pixels: NDArray[np.uint8], tile: Tile, quali
     The picture is continued beyond its right and bottom edges by repeating its last pixels.
     """
     stride = model.stride_px
-    height, width = (_padded(side, stride) for side in pixels.shape[:2])
+    height, width = (padded(side, stride) for side in pixels.shape[:2])
     outer = _with_halo(tile, model.analysis_halo_px, height, width)
     rows = np.minimum(np.arange(outer.top, outer.top + outer.height), pixels.shape[0] - 1)
     columns = np.minimum(np.arange(outer.left, outer.left + outer.width), pixels.shape[1] - 1)
@@ -65,8 +37,8 @@ def analyse_tile(model: CodecModel, pixels: NDArray[np.uint8], tile: Tile, quali
 def region_of(model: CodecModel, crop: Tile, height: int, width: int) -> Tile:
     """Return the part of the padded picture whose latents a rectangle of pixels depends on."""
     stride = model.stride_px
-    padded = _padded(height, stride), _padded(width, stride)
-    return _with_halo(_aligned(crop, stride), model.synthesis_halo_px, *padded)
+    size = padded(height, stride), padded(width, stride)
+    return _with_halo(_aligned(crop, stride), model.synthesis_halo_px, *size)
 
 
 def synthesise(
@@ -100,14 +72,10 @@ def synthesise(
         yield window, pixels.numpy()
 
 
-def _padded(side: int, stride: int) -> int:
-    return -(-side // stride) * stride
-
-
 def _aligned(tile: Tile, stride: int) -> Tile:
     top, left = tile.top // stride * stride, tile.left // stride * stride
-    height = _padded(tile.top + tile.height - top, stride)
-    return Tile(top, left, height, _padded(tile.left + tile.width - left, stride))
+    height = padded(tile.top + tile.height - top, stride)
+    return Tile(top, left, height, padded(tile.left + tile.width - left, stride))
 
 
 def _with_halo(tile: Tile, halo: int, height: int, width: int) -> Tile:

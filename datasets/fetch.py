@@ -14,7 +14,14 @@ from imgcodec.codec.files import file_sha256
 from imgcodec.codec.picture.read import read_picture
 from imgcodec.datasets.download import ChecksumError, Progress, download, unpack
 from imgcodec.datasets.images import local_files
-from imgcodec.datasets.manifest import DatasetError, Manifest, ManifestFile
+from imgcodec.datasets.manifest import (
+    DatasetError,
+    Manifest,
+    ManifestFile,
+    load_manifest,
+    manifest_names,
+)
+from imgcodec.datasets.mnist import FILE_NAME
 
 Status = Literal["ok", "missing", "changed", "unknown"]
 
@@ -50,8 +57,8 @@ def fetch(
         DatasetError: not to be had, damaged, or not what the manifest says.
     """
     folder = root / manifest.folder
-    before = {path.name for path in _present(manifest, root)}
-    if _is_complete(manifest, root):
+    before = {path.name for path in present_files(manifest, root)}
+    if is_complete(manifest, root):
         return 0
 
     def get(url: str, target: Path, sha256: str | None) -> None:
@@ -73,8 +80,8 @@ def fetch(
         if not path.is_file() and file.url:
             get(file.url, path, file.sha256)
             _require_pixels(file, path)
-    found = _present(manifest, root)
-    if not _is_complete(manifest, root):
+    found = present_files(manifest, root)
+    if not is_complete(manifest, root):
         raise DatasetError(
             f"dataset {manifest.name!r} is not complete after fetching: "
             f"{len(found)} files in {folder}, expected {_num_files(manifest)}"
@@ -88,6 +95,8 @@ def verify(manifest: Manifest, root: Path) -> list[FileStatus]:
     Datasets whose files have no known checksum are only counted.
     """
     folder = root / manifest.folder
+    if _is_archive(present_files(manifest, root)):
+        return [FileStatus(FILE_NAME, "unknown", "no checksum known")]
     if manifest.files:
         return [_check(file, folder / file.name) for file in manifest.files]
     found = local_files(manifest, root)
@@ -137,17 +146,41 @@ def _require_pixels(file: ManifestFile, path: Path) -> None:
         )
 
 
-def _present(manifest: Manifest, root: Path) -> list[Path]:
-    if manifest.kind == "mnist":
-        names = [root / manifest.folder / file.name for file in manifest.files]
-        return [path for path in names if path.is_file()]
-    return local_files(manifest, root)
+def present_files(manifest: Manifest, root: Path) -> list[Path]:
+    """Return the files of a dataset that lie below a data root; of MNIST the NPZ file may do."""
+    if manifest.kind != "mnist":
+        return local_files(manifest, root)
+    archive = root / manifest.folder / FILE_NAME
+    if archive.is_file():
+        return [archive]
+    names = [root / manifest.folder / file.name for file in manifest.files]
+    return [path for path in names if path.is_file()]
 
 
-def _is_complete(manifest: Manifest, root: Path) -> bool:
-    if manifest.kind == "mnist" and (root / manifest.folder / "mnist.npz").is_file():
-        return True
-    return len(_present(manifest, root)) >= _num_files(manifest)
+def is_complete(manifest: Manifest, root: Path) -> bool:
+    """Return whether nothing of a dataset is missing."""
+    found = present_files(manifest, root)
+    return _is_archive(found) or len(found) >= _num_files(manifest)
+
+
+def datasets_here(root: Path) -> list[Manifest]:
+    """Return the datasets of which something lies below a data root.
+
+    Left out is what a complete dataset in the same folder explains, such as a part of the whole.
+    """
+    manifests = [load_manifest(name) for name in manifest_names()]
+    complete = [manifest for manifest in manifests if is_complete(manifest, root)]
+    explained = {manifest.folder for manifest in complete}
+    return [
+        manifest
+        for manifest in manifests
+        if manifest in complete
+        or (manifest.folder not in explained and present_files(manifest, root))
+    ]
+
+
+def _is_archive(found: list[Path]) -> bool:
+    return [path.name for path in found] == [FILE_NAME]
 
 
 def _num_files(manifest: Manifest) -> int:

@@ -13,9 +13,11 @@ import numpy as np
 from PIL import Image
 
 from imgcodec.codec import api
-from imgcodec.codec.allocation import AUTO, EQUAL, allocation_of, rate_weight
+from imgcodec.codec.allocation import allocation_of, rate_weight
 from imgcodec.codec.files import write_atomically
-from imgcodec.codec.models.weights import find_model, load_model
+from imgcodec.codec.models.installed import find_model
+from imgcodec.codec.models.weights import load_model
+from imgcodec.codec.options import AUTO, EQUAL
 from imgcodec.codec.picture.write import write_image
 from imgcodec.codec.previews import Preview, preview
 from imgcodec.codec.targets import psnr_db

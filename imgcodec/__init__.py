@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imgcodec.codec.api import decode, encode, inspect, list_models
+    from imgcodec.codec.api import decode, encode
     from imgcodec.codec.errors import (
         CodecError,
         CorruptStreamError,
         ImageFormatError,
         OptionError,
+        RefusedPictureError,
+        TruncatedStreamError,
         UnknownModelError,
         UnreachableTargetError,
         UnsupportedVersionError,
     )
+    from imgcodec.codec.inspection import inspect
+    from imgcodec.codec.models.installed import list_models
     from imgcodec.codec.previews import preview
 
 __version__ = "0.1.0"
@@ -34,13 +38,15 @@ _HOMES = {
     "CorruptStreamError": "imgcodec.codec.errors",
     "ImageFormatError": "imgcodec.codec.errors",
     "OptionError": "imgcodec.codec.errors",
+    "RefusedPictureError": "imgcodec.codec.errors",
+    "TruncatedStreamError": "imgcodec.codec.errors",
     "UnknownModelError": "imgcodec.codec.errors",
     "UnreachableTargetError": "imgcodec.codec.errors",
     "UnsupportedVersionError": "imgcodec.codec.errors",
     "decode": "imgcodec.codec.api",
     "encode": "imgcodec.codec.api",
-    "inspect": "imgcodec.codec.api",
-    "list_models": "imgcodec.codec.api",
+    "inspect": "imgcodec.codec.inspection",
+    "list_models": "imgcodec.codec.models.installed",
     "preview": "imgcodec.codec.previews",
 }
 
@@ -49,6 +55,8 @@ __all__ = [
     "CorruptStreamError",
     "ImageFormatError",
     "OptionError",
+    "RefusedPictureError",
+    "TruncatedStreamError",
     "UnknownModelError",
     "UnreachableTargetError",
     "UnsupportedVersionError",

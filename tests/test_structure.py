@@ -29,6 +29,7 @@ RANKS = {
     "imgcodec.codec.sampling": 4,
     "imgcodec.codec.exact_choice": 6,
     "imgcodec.codec.measure": 5,
+    "imgcodec.codec.painting": 5,
     "imgcodec.codec.exact": 4,
     "imgcodec.codec.tiling": 3,
     "imgcodec.codec.codebooks": 3,
@@ -43,6 +44,9 @@ RANKS = {
     "imgcodec.codec.weights": 0,
     "imgcodec.codec.errors": 0,
     "imgcodec.codec.files": 0,
+    "imgcodec.codec.tiles": 0,
+    "imgcodec.codec.timing": 0,
+    "imgcodec.codec.options": 1,
     "imgcodec.codec.strict": 1,
     "imgcodec.codec": 0,
     "imgcodec.configs": 0,
@@ -55,6 +59,11 @@ BANNED = {
     "imgcodec.codec.models": {"constriction", "PIL"},
     "imgcodec.codec.entropy": {"torch"},
     "imgcodec.codec.container": {"torch", "PIL"},
+    "imgcodec.codec.inspection": {"torch"},
+    "imgcodec.codec.models.installed": {"torch"},
+    "imgcodec.codec.options": {"torch"},
+    "imgcodec.codec.picture": {"torch"},
+    "imgcodec.codec.tiles": {"torch"},
     "imgcodec.codec": {"torchvision", "lpips", "pandas", "matplotlib", "imagecodecs"},
 }
 
@@ -210,6 +219,48 @@ def test_help_imports_nothing_heavy(root: Path, args: list[str]) -> None:
     assert loaded & HEAVY == set()
 
 
+WITHOUT_A_MODEL = (
+    ["models"],
+    ["inspect", "tests/golden/beta-base-2/waves-q60.cvb"],
+    ["encode", "tests/golden/beta-base-2/golden.json", "README.md"],
+    ["encode", "README.md", "-m", "nosuch"],
+    ["encode", "README.md", "--level-bits", "nosuch"],
+    ["encode", "README.md", "--metadata", "nosuch"],
+    ["encode", "README.md", "-q", "60", "--target-bytes", "40k"],
+    ["encode", "no-such-file.png"],
+    ["encode", "README.md"],
+    ["decode", "no-such-file.cvb"],
+    ["decode", "tests/golden/beta-base-2/waves-q60.cvb", "README.md"],
+    ["decode", "tests/golden/beta-base-2/waves-q60.cvb", "x.nosuch"],
+    ["decode", "tests/golden/beta-base-2/waves-q60.cvb", "x.png", "-m", "nosuch"],
+    ["preview", "no-such-file.cvb"],
+    ["sample", "-m", "nosuch", "x.png"],
+    ["codebook", "-m", "nosuch", "x.png"],
+    ["levels", "-m", "nosuch"],
+    ["datasets", "list"],
+    ["bench", "--codecs", "nosuch"],
+    ["bench", "--codecs", ","],
+    ["match", "--codec", "nosuch"],
+    ["compare", "README.md", "--codecs", "jpeg,nosuch"],
+)
+
+
+@pytest.mark.parametrize("args", WITHOUT_A_MODEL, ids=" ".join)
+def test_answers_that_need_no_model_come_without_torch(root: Path, args: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from imgcodec.cli.main import cli\n"
+        "try:\n"
+        f"    cli({args!r})\n"
+        "finally:\n"
+        "    assert 'torch' not in sys.modules\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in result.stderr, result.stderr
+
+
 def test_help_takes_less_than_300_ms(root: Path) -> None:
     """Processor time, since other processes may share the machine with the tests."""
     import os
@@ -278,3 +329,22 @@ def test_make_help_lists_every_target(root: Path) -> None:
     assert phony is not None
     assert listed == set(phony.group(1).split())
     assert {"help", "install", "demo", "test", "lint", "format", "train", "bench"} <= listed
+
+
+def test_every_exception_of_the_codec_is_public(root: Path) -> None:
+    """Users catch what they can import: no private class of exception, and all in `__all__`."""
+    import imgcodec
+
+    homes = {}
+    for name, file in _modules(root):
+        for node in ast.walk(ast.parse(file.read_text())):
+            bases = (
+                [ast.unparse(base) for base in node.bases] if isinstance(node, ast.ClassDef) else ()
+            )
+            if any(base.endswith(("Error", "Exception")) for base in bases):
+                homes[node.name] = name
+    errors = {name for name, home in homes.items() if home == "imgcodec.codec.errors"}
+    assert len(errors) > 5
+    assert errors <= set(imgcodec.__all__)
+    private = {name for name in homes if name.startswith("_")}
+    assert {name for name in private if _is_within(homes[name], "imgcodec.codec")} == set()

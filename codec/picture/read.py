@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from imgcodec.codec.container import MAX_PIXELS
-from imgcodec.codec.errors import ImageFormatError
+from imgcodec.codec.errors import ImageFormatError, RefusedPictureError
 from imgcodec.codec.picture.base import Picture
 from imgcodec.codec.picture.colour import HDR_TRANSFERS, profile_of_file, space_of, to_srgb
 from imgcodec.codec.picture.depth import has_signed_bytes, is_wide, reduce_wide
 from imgcodec.codec.picture.metadata import EXIF_PREFIX, read_metadata, repair_info
 from imgcodec.codec.picture.probe import Facts, probe, raw_arguments, without_metadata
 
-PictureSource = str | os.PathLike | Image.Image | NDArray | bytes | BinaryIO
+PictureSource = str | os.PathLike | Image.Image | NDArray | bytes | BinaryIO | Picture
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _GRAY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"
 _ONE_PICTURE_FORMATS = {"MPO", "PSD"}
 """Formats whose further frames are previews, gain maps or layers of the picture itself."""
 _RGB_MODES = {"RGB", "RGBA", "RGBX", "RGBa"}
-_LIMIT_MESSAGE = "the picture has more than {} pixels; raise the limit if it can be trusted"
+_LIMIT_MESSAGE = "the picture has more than {} pixels; raise max_pixels if it can be trusted"
 _PNG_TEXT_BYTES = PngImagePlugin.MAX_TEXT_MEMORY
 """XMP of a megabyte and more is not rare; what all texts of a file may take guards us already."""
 
@@ -55,7 +55,8 @@ def read_picture(
     with a warning.
 
     Args:
-        source: Path, Pillow image, uint8 array HxWx3, HxWx4 or HxW, encoded bytes or binary file.
+        source: Path, Pillow image, uint8 array HxWx3, HxWx4 or HxW, encoded bytes or binary file;
+            a picture that was read already is returned as it is.
         frame: Which frame of a file with several, from 0. None refuses such files; of a Pillow
             image it takes the current frame. Frame 0 of a PSD file is the whole picture, the
             layers follow.
@@ -63,9 +64,12 @@ def read_picture(
         max_pixels: Refuse larger pictures before they are decoded.
 
     Raises:
-        ImageFormatError: The source is not a readable picture, or is refused as said above.
+        ImageFormatError: The source is not a readable picture.
+        RefusedPictureError: It is refused as said above.
         OSError: The path cannot be opened.
     """
+    if isinstance(source, Picture):
+        return source
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
     if isinstance(source, Image.Image):
@@ -107,7 +111,7 @@ def _pillow_manners(max_pixels: int) -> Iterator[None]:
         try:
             yield
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            raise ImageFormatError(_LIMIT_MESSAGE.format(max_pixels)) from error
+            raise RefusedPictureError(_LIMIT_MESSAGE.format(max_pixels)) from error
         finally:
             Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = before
             for text in dict.fromkeys(str(warning.message) for warning in caught):
@@ -116,7 +120,7 @@ def _pillow_manners(max_pixels: int) -> Iterator[None]:
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise ImageFormatError(_LIMIT_MESSAGE.format(max_pixels))
+        raise RefusedPictureError(_LIMIT_MESSAGE.format(max_pixels))
 
 
 def _from_file(file: BinaryIO, frame: int | None, strict: bool, max_pixels: int) -> Picture:
@@ -144,9 +148,9 @@ def _from_open(file: BinaryIO, frame: int | None, strict: bool, max_pixels: int)
         num_frames = _num_frames(image)
         if frame is None and num_frames > 1:
             if image.format not in _ONE_PICTURE_FORMATS:
-                raise ImageFormatError(
+                raise RefusedPictureError(
                     f"the file has {num_frames} frames, and a .cvb file holds one: choose it by "
-                    f"its number, frame 0 to {num_frames - 1}"
+                    f"its number, frame 0 to {num_frames - 1} (--frame N)"
                 )
             logger.info("the first of %d pictures in the file is taken", num_frames)
         return _from_pil(image, frame, strict, max_pixels)
@@ -215,7 +219,7 @@ def _num_frames(image: Image.Image) -> int:
 def _seek(image: Image.Image, frame: int) -> None:
     num_frames = _num_frames(image)
     if not 0 <= frame < num_frames:
-        raise ImageFormatError(f"there is no frame {frame}: the file has {num_frames}, from 0")
+        raise RefusedPictureError(f"there is no frame {frame}: the file has {num_frames}, from 0")
     if image.format != "PSD":
         image.seek(frame)
     elif frame > 0:  # the file opens with the whole picture, which Pillow counts as layer 1
@@ -230,11 +234,13 @@ def _warn_of_losses(facts: Facts, strict: bool) -> None:
     transfer = HDR_TRANSFERS.get(facts.cicp[1]) if facts.cicp else None
     if transfer is not None:
         if strict:
-            raise ImageFormatError(f"the picture is HDR ({transfer}), a .cvb file is not")
+            raise RefusedPictureError(f"the picture is HDR ({transfer}), a .cvb file is not")
         logger.warning("the picture is HDR (%s): its samples are kept as if it were not", transfer)
     if facts.bits > 8:
         if strict:
-            raise ImageFormatError(f"the picture has {facts.bits} bits a sample, a .cvb file has 8")
+            raise RefusedPictureError(
+                f"the picture has {facts.bits} bits a sample, a .cvb file has 8"
+            )
         logger.warning("%d bits a sample are reduced to 8", facts.bits)
 
 

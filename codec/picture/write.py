@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, PngImagePlugin
 
-from imgcodec.codec.errors import ImageFormatError, OptionError
+from imgcodec.codec.errors import ImageFormatError, OptionError, RefusedPictureError
 from imgcodec.codec.files import write_atomically
 from imgcodec.codec.picture.colour import space_of, to_srgb
 from imgcodec.codec.picture.metadata import (
@@ -114,7 +114,8 @@ def write_image(
             keeps the transparency.
 
     Raises:
-        ImageFormatError: The format is unknown or cannot hold the image.
+        ImageFormatError: The format is unknown.
+        RefusedPictureError: It cannot hold the image.
         OptionError: There is no such colour.
         OSError: The path cannot be written.
     """
@@ -215,13 +216,13 @@ def _save(image: Image.Image, file: BinaryIO, format: str, options: dict[str, An
 def _check_fits(image: Image.Image, format: str, traits: _Format) -> None:
     """Refuse what the format would lose or change."""
     if "A" in image.mode and not any("A" in mode for mode in traits.modes):
-        raise ImageFormatError(
+        raise RefusedPictureError(
             f"{format} has no transparency; write PNG, WebP or TIFF instead, or choose a background"
         )
     if format == "ICO" and max(image.size) > _MAX_ICO_PX:
-        raise ImageFormatError(f"ICO holds pictures of at most {_MAX_ICO_PX} pixels a side")
+        raise RefusedPictureError(f"ICO holds pictures of at most {_MAX_ICO_PX} pixels a side")
     if format == "ICNS" and image.size != _ICNS_SIZE:
-        raise ImageFormatError("ICNS holds sets of icons, of which 1024 x 1024 pixels make one")
+        raise RefusedPictureError("ICNS holds sets of icons, of which 1024 x 1024 pixels make one")
 
 
 def _keep_meaning(
@@ -276,7 +277,7 @@ def _with_palette(image: Image.Image) -> Image.Image:
     wide = np.asarray(image).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     colours, indexes = np.unique(wide, return_inverse=True)
     if len(colours) > _MAX_GIF_COLOURS:
-        raise ImageFormatError(
+        raise RefusedPictureError(
             f"GIF holds {_MAX_GIF_COLOURS} colours, the picture has {len(colours)}; "
             "write PNG or WebP instead"
         )

@@ -17,7 +17,8 @@ from torch import nn
 
 from imgcodec.codec.errors import CodecError, OptionError, UnknownModelError
 from imgcodec.codec.models.base import CodecModel
-from imgcodec.codec.models.weights import integers_to_float, model_of_decoder
+from imgcodec.codec.models.installed import model_of_decoder
+from imgcodec.codec.models.weights import integers_to_float
 from imgcodec.codec.training.adversarial import Adversary
 from imgcodec.codec.training.recipe import Recipe
 

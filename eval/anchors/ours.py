@@ -46,7 +46,8 @@ class ImgcodecCodec:
         Raises:
             UnknownModelError: the model is not installed.
         """
-        from imgcodec.codec.models.weights import find_model, load_model
+        from imgcodec.codec.models.installed import find_model
+        from imgcodec.codec.models.weights import load_model
 
         ladder = load_model(find_model(model)).model.quality_ladder
         return cls(name, ladder, model, decoder, effort)
@@ -75,7 +76,7 @@ class ImgcodecCodec:
         Raises:
             UnknownModelError: the model is not installed.
         """
-        from imgcodec.codec.models.weights import find_model
+        from imgcodec.codec.models.installed import find_model
 
         info = find_model(self.model)
         name = "decoder" if self.decoder == FIDELITY else f"{self.decoder} decoder"
@@ -90,7 +91,7 @@ class ImgcodecCodec:
         Raises:
             UnknownModelError: the model is not installed.
         """
-        from imgcodec.codec.models.weights import find_model, trained_losses
+        from imgcodec.codec.models.installed import find_model, trained_losses
 
         return taught_columns(trained_losses(find_model(self.model), self.decoder))
 
@@ -146,16 +147,16 @@ class ImgcodecCodec:
 
 
 def factories() -> dict[str, Factory]:
-    """Return model families, further decoders of installed models, tunes and efforts by name."""
-    from imgcodec.codec.models.registry import FAMILIES
-    from imgcodec.codec.models.weights import TUNES, list_models
-    from imgcodec.codec.refinement import MAX_EFFORT
+    """Return installed families, further decoders of installed models, tunes and efforts."""
+    from imgcodec.codec.models.installed import TUNES, list_models
+    from imgcodec.codec.options import MAX_EFFORT
 
-    named = {f"imgcodec-{family}": (family, FIDELITY) for family in FAMILIES}
+    models = list_models()
+    named = {f"imgcodec-{model.family}": (model.family, FIDELITY) for model in models}
     named |= {
         f"imgcodec-{DEFAULT_FAMILY}-{tune}": (model, FIDELITY) for tune, model in TUNES.items()
     }
-    for info in list_models():
+    for info in models:
         named |= {f"imgcodec-{info.family}-{name}": (info.id, name) for name in info.decoders[1:]}
     found: dict[str, Factory] = {
         name: functools.partial(ImgcodecCodec.of_model, name, model, decoder)

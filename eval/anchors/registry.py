@@ -27,6 +27,20 @@ def codec_names() -> list[str]:
     return list(_factories())
 
 
+def check_codec_name(name: str) -> None:
+    """Check that `get_codec` knows a name, without loading the codec.
+
+    Raises:
+        AnchorError: the name is unknown.
+    """
+    base = name.partition("@")[0]
+    if base not in _factories() and not name.startswith(("custom:", "imgcodec:")):
+        raise AnchorError(
+            f"unknown codec {base!r}: use one of {', '.join(_factories())}, imgcodec:MODEL, "
+            "or custom:NAME:encode-cmd:decode-cmd"
+        )
+
+
 def get_codec(name: str) -> ImageCodec:
     """Return the codec of a registry name.
 
@@ -39,19 +53,14 @@ def get_codec(name: str) -> ImageCodec:
     Raises:
         AnchorError: the name is unknown or the library behind it is not installed.
     """
+    check_codec_name(name)
     if name.startswith("custom:"):
         return CommandCodec.parse(name)
     base, _, settings_text = name.partition("@")
     if base.startswith("imgcodec:"):
         codec: ImageCodec = ours.ImgcodecCodec.of_model(base, base.removeprefix("imgcodec:"))
-    elif base in _factories():
-        codec = _factories()[base]()
     else:
-        known = ", ".join(_factories())
-        raise AnchorError(
-            f"unknown codec {base!r}: use one of {known}, imgcodec:MODEL, "
-            "or custom:NAME:encode-cmd:decode-cmd"
-        )
+        codec = _factories()[base]()
     return with_settings(codec, parse_settings(settings_text)) if settings_text else codec
 
 

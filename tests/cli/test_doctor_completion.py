@@ -13,7 +13,7 @@ import pytest
 
 import imgcodec
 from imgcodec.cli import doctor
-from imgcodec.codec.models import weights
+from imgcodec.codec.models import installed
 
 
 def test_a_whole_installation_is_good(invoke):
@@ -39,7 +39,7 @@ def test_damaged_weights_are_found(invoke, tmp_path, monkeypatch):
     damaged = bytearray(model.path.read_bytes())
     damaged[-5] ^= 1
     (tmp_path / model.path.name).write_bytes(damaged)
-    monkeypatch.setattr(weights, "WEIGHTS_DIR", tmp_path)
+    monkeypatch.setattr(installed, "WEIGHTS_DIR", tmp_path)
     result = invoke("doctor")
     assert result.exit_code == 1
     assert "do not have the hash" in result.stdout
@@ -47,7 +47,7 @@ def test_damaged_weights_are_found(invoke, tmp_path, monkeypatch):
 
 
 def test_no_models_and_missing_packages_are_found(invoke, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "WEIGHTS_DIR", tmp_path)
+    monkeypatch.setattr(installed, "WEIGHTS_DIR", tmp_path)
     result = invoke("doctor")
     assert result.exit_code == 1
     assert "models" in result.stderr
@@ -70,7 +70,20 @@ def test_completion_scripts_are_those_of_click(invoke, shell):
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("imgcodec en", "encode"), ("imgcodec encode --target-p", "--target-psnr")],
+    [
+        ("imgcodec en", "encode"),
+        ("imgcodec encode --target-p", "--target-psnr"),
+        ("imgcodec encode -m b", "beta"),
+        ("imgcodec encode -m beta-base-", "beta-base-3"),
+        ("imgcodec encode --metadata n", "none"),
+        ("imgcodec encode --metadata icc,e", "icc,exif"),
+        ("imgcodec decode --decoder p", "perceptual"),
+        ("imgcodec sample --attribute 7", "7"),
+        ("imgcodec bench --dataset ko", "kodak"),
+        ("imgcodec bench --codecs jpeg,imgcodec-b", "jpeg,imgcodec-beta"),
+        ("imgcodec match --against web", "webp"),
+        ("imgcodec datasets fetch ko", "kodak"),
+    ],
 )
 def test_completion_completes(root, words, expected):
     environment = {
@@ -80,7 +93,8 @@ def test_completion_completes(root, words, expected):
         "COMP_WORDS": words,
         "COMP_CWORD": str(len(words.split()) - 1),
     }
-    code = "from imgcodec.cli.main import main; main()"
+    code = "import sys; from imgcodec.cli.main import main\n"
+    code += "try: main()\nfinally: assert 'torch' not in sys.modules"
     result = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -230,12 +231,86 @@ def test_the_first_levels_alone_are_a_preview(invoke, photo, levelled, tmp_path)
     assert invoke("decode", cvb, tmp_path / "0.png", "-m", levelled, "--levels", 0).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        (("--passes", 99), "5 passes (z, y1, y2, y3, y4), not 99"),
+        (("--levels", 1), "files of beta have no levels"),
+        (("--levels", 9), "files of beta have no levels"),
+    ],
+)
+def test_more_than_there_is_is_a_usage_error(invoke, cvb, tmp_path, option, text):
+    result = invoke("decode", cvb, tmp_path / "no.png", *option)
+    assert result.exit_code == 2
+    assert text in result.stderr
+    assert not (tmp_path / "no.png").exists()
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "new.PNG", "b.tif"])
+@pytest.mark.parametrize("options", [(), ("-f",)])
+def test_a_stream_is_not_written_under_the_name_of_a_picture(invoke, photo, name, options):
+    other = photo.with_name(name)
+    if name == "photo.jpg":
+        other.write_bytes(b"another picture")
+    result = invoke("encode", photo, other, *options)
+    assert result.exit_code == 2
+    assert f"did you mean {other.with_suffix('.cvb')}, or -o DIR" in result.stderr
+    assert not other.exists() or other.read_bytes() == b"another picture"
+
+
+def test_the_line_says_bytes_bpp_and_seconds(invoke, photo, tmp_path):
+    cvb = tmp_path / "a.cvb"
+    result = invoke("encode", photo, cvb)
+    size = cvb.stat().st_size
+    bpp = 8 * size / (130 * 96)
+    line = re.escape(f"130x96, {size} bytes, {bpp:.3f} bpp") + r", \d+\.\d s\n"
+    assert re.search(line, result.stderr)
+
+
+def test_verbose_tells_what_was_chosen_the_times_and_the_likeness(invoke, photo, tmp_path):
+    cvb = tmp_path / "a.cvb"
+    result = invoke("encode", photo, cvb, "-v", "--json")
+    report = json.loads(result.stdout)
+    assert (report["model"], report["tune"]) == ("beta-base-3", "eye")
+    assert (report["tiles"], report["tile_px"]) == (1, 1024)
+    stages = ["reading", "loading the model", "analysis", "passes", "entropy coding", "writing"]
+    assert [name for name in report["stages"] if name in stages] == stages
+    assert sum(report["stages"].values()) == pytest.approx(report["seconds"], rel=0.2, abs=0.1)
+    with Image.open(photo) as image:
+        psnr = _psnr_db(np.asarray(image), np.asarray(imgcodec.decode(cvb)))
+    assert report["psnr"] == pytest.approx(psnr)
+    assert "beta-base-3 (tune eye), quality 60, 1 tiles of 1024 px" in result.stderr
+    assert f"PSNR {psnr:.2f} dB, SSIMULACRA2 " in result.stderr
+    if "ssimulacra2" in report:
+        assert f"SSIMULACRA2 {report['ssimulacra2']:.2f}" in result.stderr
+    plain = json.loads(invoke("encode", photo, cvb, "-f", "--json").stdout)
+    assert "psnr" not in plain
+    assert set(plain) == set(report) - {"psnr", "ssimulacra2"}
+
+
+def test_verbose_measures_what_is_shown(invoke, tmp_path):
+    """Turned by an EXIF that is not kept, without loss: an infinite PSNR is null in JSON."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "turned.png"
+    Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(path, exif=exif)
+    options = ("-v", "--json", "--lossless", "--metadata", "none", "-m", "vq")
+    result = invoke("encode", path, tmp_path / "a.cvb", *options)
+    report = json.loads(result.stdout)
+    assert report["psnr"] is None
+    assert report["tune"] is None
+    assert "PSNR infinite" in result.stderr
+
+
 def test_a_file_that_is_cut_off_is_shown_on_request(invoke, stream, tmp_path):
     path = tmp_path / "cut.cvb"
     path.write_bytes(stream[: len(stream) // 2])
     assert invoke("decode", path).exit_code == 3
     assert not path.with_suffix(".png").exists()
-    assert invoke("decode", path, "--allow-truncated").exit_code == 0
+    result = invoke("decode", path, "--allow-truncated")
+    assert result.exit_code == 0
+    assert f"{len(stream) // 2} of {len(stream)} bytes are there" in result.stderr
+    assert "used are the passes z" in result.stderr
     with Image.open(path.with_suffix(".png")) as image:
         assert image.size == (130, 96)
     path.write_bytes(stream[:21])

@@ -7,7 +7,7 @@ import json
 import click
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import imgcodec
 from imgcodec.cli.goals import SizeType, target_of
@@ -62,14 +62,42 @@ def test_psnr_is_reached_and_reported(invoke, photo, tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [["--target-bytes", "20"], ["--target-bpp", "0.0001"], ["--target-psnr", "90"]],
+    [
+        ["--target-bytes", "20"],
+        ["--target-bpp", "0.0001"],
+        ["--target-psnr", "90", "--exact", "none"],
+    ],
     ids=" ".join,
 )
 def test_target_out_of_reach_fails_and_writes_nothing(invoke, photo, tmp_path, options):
     result = invoke("encode", photo, tmp_path / "a.cvb", *options)
     assert result.exit_code == 1
-    assert "out of reach" in result.stderr
+    assert "out of reach: the best is " in result.stderr
     assert not (tmp_path / "a.cvb").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("psnr", 45), ("ssimulacra2", 95)])
+def test_black_text_reaches_what_the_model_alone_cannot(invoke, tmp_path, name, value):
+    from imgcodec.eval.metrics.base import MetricError
+
+    try:
+        target_of((name, value))
+    except MetricError as error:
+        pytest.skip(str(error))
+    page, cvb = tmp_path / "page.png", tmp_path / "page.cvb"
+    image = Image.new("RGB", (256, 96), "white")
+    pen = ImageDraw.Draw(image)
+    for top in range(4, 90, 14):
+        pen.text((4, top), "black text on white, line by line", "black")
+    image.save(page)
+    options = ("encode", page, cvb, f"--target-{name}", value)
+    result = invoke(*options, "--exact", "none")
+    assert result.exit_code == 1 and "the best is " in result.stderr
+    result = invoke(*options, "--json")
+    assert result.exit_code == 0, result.output
+    reached = json.loads(result.stdout)["target"]["reached"]
+    assert reached is None if name == "psnr" else reached >= value  # an infinite PSNR is null
+    assert psnr_db(np.asarray(image), np.asarray(imgcodec.decode(cvb))) >= 45
 
 
 @pytest.mark.parametrize(
@@ -84,6 +112,13 @@ def test_target_out_of_reach_fails_and_writes_nothing(invoke, photo, tmp_path, o
 )
 def test_contradicting_options_are_usage_errors(invoke, photo, options):
     assert invoke("encode", photo, *options).exit_code == 2
+
+
+def test_two_targets_are_named(invoke, photo):
+    result = invoke("encode", photo, "--target-bpp", "1", "--target-psnr", "30")
+    assert "--target-bpp and --target-psnr exclude each other" in result.stderr
+    result = invoke("encode", photo, "-q", "30", "--target-bytes", "9k")
+    assert "--target-bytes and --quality exclude each other" in result.stderr
 
 
 @pytest.mark.parametrize(("name", "value"), [("lpips", 0.3), ("ssimulacra2", 20)])

@@ -75,8 +75,12 @@ def test_a_cut_file_is_described_on_request(invoke, stream, tmp_path):
     report = json.loads(invoke("inspect", path, "--allow-truncated", "--verify", "--json").stdout)
     assert sum(chunk["bytes"] for chunk in report["chunks"]) == len(stream) - 10
     assert report["chunks"][-1]["name"] == "cut chunk"
+    assert (report["file_bytes"], report["expected_bytes"]) == (len(stream) - 10, len(stream))
     assert report["levels"] == []
     assert report["passes"]
+    text = invoke("inspect", path, "--allow-truncated").stdout
+    share = (len(stream) - 10) / len(stream)
+    assert f"{len(stream) - 10} of {len(stream)} bytes ({share:.0%})" in text
 
 
 def test_stdin_is_inspected(run_cli, stream):

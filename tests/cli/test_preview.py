@@ -34,8 +34,7 @@ def test_a_picture_for_each_level_beside_the_file(invoke, levels_cvb, levelled):
 
 
 def test_one_level_gives_a_picture_for_each_pass(invoke, cvb, photo, tmp_path):
-    folder = tmp_path / "steps"
-    folder.mkdir()
+    folder = tmp_path / "new" / "steps"
     result = invoke("preview", cvb, "-o", folder, "--reference", photo, "--json")
     records = json.loads(result.stdout)
     assert [record["step"] for record in records] == ["z", "y1", "y2", "y3", "y4"]

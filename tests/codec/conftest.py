@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from imgcodec.codec.models.installed import find_model, list_models
 from imgcodec.codec.models.registry import FAMILIES, build_model
-from imgcodec.codec.models.weights import LoadedModel, find_model, list_models, load_model
+from imgcodec.codec.models.weights import LoadedModel, load_model
 from imgcodec.codec.nets import capsules
 from imgcodec.codec.training.bank import CropBank
 from imgcodec.codec.training.checkpoint import save_ema

@@ -11,21 +11,18 @@ import torch
 
 import imgcodec
 from imgcodec.codec import allocation as module
-from imgcodec.codec.allocation import (
-    MAX_TRIALS,
-    allocation_of,
-    find_allocation,
-    parse_level_bits,
-    tile_cost,
-)
+from imgcodec.codec.allocation import MAX_TRIALS, allocation_of, find_allocation, tile_cost
 from imgcodec.codec.coding import decode_latents
 from imgcodec.codec.container import Stream, read_stream, write_stream
 from imgcodec.codec.entropy.coder import PassEncoder
 from imgcodec.codec.models.base import ALLOCATION_UNIT
+from imgcodec.codec.models.installed import find_model
 from imgcodec.codec.models.registry import FAMILIES
-from imgcodec.codec.models.weights import LoadedModel, find_model, load_model
+from imgcodec.codec.models.weights import LoadedModel, load_model
+from imgcodec.codec.options import parse_level_bits
 from imgcodec.codec.targets import psnr_db
-from imgcodec.codec.tiling import analyse_tile, tile_grid
+from imgcodec.codec.tiles import tile_grid
+from imgcodec.codec.tiling import analyse_tile
 from tests.codec.conftest import make_tiny_weights, smooth_pictures
 from tests.codec.doubles import Record, Repeat
 

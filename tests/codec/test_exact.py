@@ -15,11 +15,13 @@ import imgcodec
 from imgcodec.codec import exact
 from imgcodec.codec.container import chunk_sizes, read_header, read_stream, write_stream
 from imgcodec.codec.errors import CorruptStreamError
-from imgcodec.codec.exact import ExactBlocks, decode_exact, encode_exact, paint_over
+from imgcodec.codec.exact import ExactBlocks, decode_exact, encode_exact
 from imgcodec.codec.exact_choice import ExactChooser
 from imgcodec.codec.measure import measure_tile
-from imgcodec.codec.models.weights import find_model, load_model
-from imgcodec.codec.tiling import Tile
+from imgcodec.codec.models.installed import find_model
+from imgcodec.codec.models.weights import load_model
+from imgcodec.codec.painting import paint_over
+from imgcodec.codec.tiles import Tile
 from tests.codec.conftest import smooth_pictures
 
 

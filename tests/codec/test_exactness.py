@@ -14,7 +14,8 @@ from torch import nn
 import imgcodec
 from imgcodec.codec.coding import decode_latents
 from imgcodec.codec.container import read_header, read_stream
-from imgcodec.codec.models.weights import LoadedModel, read_ids
+from imgcodec.codec.models.installed import read_ids
+from imgcodec.codec.models.weights import LoadedModel
 from imgcodec.codec.nets.exact import ExactPointwise
 from imgcodec.codec.nets.prior import CodePrior
 from tests.codec.conftest import smooth_pictures

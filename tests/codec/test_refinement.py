@@ -8,10 +8,13 @@ import torch
 
 import imgcodec
 from imgcodec.codec.allocation import rate_weight
-from imgcodec.codec.models.weights import find_model, load_model
+from imgcodec.codec.models.installed import find_model
+from imgcodec.codec.models.weights import load_model
 from imgcodec.codec.nets.similarity import ssimulacra2_sum
-from imgcodec.codec.refinement import refine
-from imgcodec.codec.tiling import analyse_tile, tile_grid
+from imgcodec.codec.options import MAX_EFFORT
+from imgcodec.codec.refinement import STEPS_OF_EFFORT, refine
+from imgcodec.codec.tiles import tile_grid
+from imgcodec.codec.tiling import analyse_tile
 from tests.codec.conftest import make_tiny_weights
 from tests.codec.doubles import Record
 from tests.codec.pictures import photograph
@@ -19,6 +22,10 @@ from tests.codec.pictures import photograph
 QUALITY = 40
 MODEL = "beta-base-2"
 """Trained for squared error; the last test is about the other objective."""
+
+
+def test_every_effort_has_its_steps():
+    assert list(STEPS_OF_EFFORT) == list(range(1, MAX_EFFORT + 1))
 
 
 def _cost(data: bytes, picture: np.ndarray) -> float:

@@ -8,7 +8,8 @@ from PIL import Image
 
 import imgcodec
 from imgcodec.codec import coding
-from imgcodec.codec.tiling import Tile, region_of
+from imgcodec.codec.tiles import Tile
+from imgcodec.codec.tiling import region_of
 from tests.codec.conftest import smooth_pictures
 
 HEIGHT, WIDTH = 600, 530

@@ -8,7 +8,8 @@ import torch
 
 from imgcodec.codec.entropy.tables import TOTAL, Tables
 from imgcodec.codec.errors import CodecError
-from imgcodec.codec.models.weights import find_model, load_model
+from imgcodec.codec.models.installed import find_model
+from imgcodec.codec.models.weights import load_model
 from imgcodec.codec.sampling import (
     attribute_vector,
     blend,

@@ -10,7 +10,8 @@ import imgcodec
 from imgcodec.codec.coding import decode_latents
 from imgcodec.codec.container import read_stream
 from imgcodec.codec.entropy.coder import PassDecoder
-from imgcodec.codec.models.weights import find_model, load_model
+from imgcodec.codec.models.installed import find_model
+from imgcodec.codec.models.weights import load_model
 from tests.codec.conftest import make_tiny_weights, smooth_pictures
 from tests.codec.test_spec import SpecDecoder, act, index, shuffle
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 import imgcodec
 from imgcodec.codec.api import encode_to_target
 from imgcodec.codec.container import read_header
-from imgcodec.codec.targets import Target, meet_target, psnr_db, search_quality
+from imgcodec.codec.targets import Target, last_below, meet_target, psnr_db
 from tests.codec.conftest import smooth_pictures
 
 
@@ -20,11 +21,11 @@ from tests.codec.conftest import smooth_pictures
 def test_search_finds_the_last_quality_below_in_seven_steps(last):
     asked = []
 
-    def is_below(quality):
+    def make(quality):
         asked.append(quality)
-        return quality <= last
+        return -quality
 
-    assert search_quality(is_below) == last
+    assert last_below(make, lambda result: result >= -last) == (last, {q: -q for q in asked})
     assert len(asked) <= 7
     assert all(1 <= quality <= 100 for quality in asked)
 
@@ -93,15 +94,75 @@ def test_likeness_targets_give_the_smallest_file_that_reaches():
 @pytest.mark.parametrize(
     ("target", "text"),
     [
-        (("bytes", 9), "quality 1 gives 10"),
-        (("bpp", 0.9), "quality 1 gives 1"),
-        (("likeness", 101, lambda original, decoded: float(decoded.mean())), "quality 100"),
+        (("bytes", 9), "the best is 10, with quality 1"),
+        (("bpp", 0.9), "the best is 1, with quality 1"),
+        (
+            ("likeness", 101, lambda original, decoded: float(decoded.mean())),
+            "best is 100, with quality 100",
+        ),
         (("likeness", 1, lambda original, decoded: math.nan), "not defined"),
     ],
 )
 def test_targets_out_of_reach_raise(target, text):
     with pytest.raises(imgcodec.UnreachableTargetError, match=text):
         fake_meet(*target)
+
+
+def test_beyond_the_highest_quality_as_few_blocks_as_possible_are_repaired():
+    """A file of 1000 bytes is that of quality 100; each percent repaired adds one."""
+    asked = []
+
+    def repair(data):
+        assert data == fake_encode(100, 1)
+
+        def repaired(share):
+            asked.append(share)
+            return data + bytes(round(100 * share))
+
+        return repaired
+
+    def meet(value, lower_is_better=False):
+        sign = -1 if lower_is_better else 1
+        target = Target("l", sign * value, lambda _, b: sign * b.size, lower_is_better)
+        decode = lambda data: np.zeros(len(data), np.uint8)  # noqa: E731
+        return meet_target(target, np.zeros((1, 1, 3), np.uint8), fake_encode, decode, repair)
+
+    for lower_is_better in (False, True):
+        assert len(meet(990, lower_is_better).data) == 990 and not asked
+        found = meet(1023, lower_is_better)
+        assert (found.quality, len(found.data)) == (100, 1023)
+        with pytest.raises(imgcodec.UnreachableTargetError, match=r"best is -?1100,"):
+            meet(1101, lower_is_better)
+        asked.clear()
+
+
+def test_exact_blocks_reach_what_the_model_cannot(picture):
+    with pytest.raises(imgcodec.UnreachableTargetError, match="the best is ") as error:
+        imgcodec.encode(picture, target_psnr=60, exact="none")
+    (best,) = map(float, re.findall(r"best is ([\d.]+),", str(error.value)))
+    sizes = []
+    for target in (best, best + 1, 60):
+        data = imgcodec.encode(picture, target_psnr=target)
+        assert psnr_db(picture, np.asarray(imgcodec.decode(data))) >= target
+        sizes.append(len(data))
+    lossless = imgcodec.encode(picture, exact="all")
+    assert sizes[0] < sizes[1] < 0.9 * sizes[2]
+    assert sizes[2] <= len(lossless)
+
+
+def test_text_beside_a_photograph_stays_exact_where_more_has_to_be(picture):
+    """What was exact at quality 100 already is so beyond it."""
+    page = np.full_like(picture, 255)
+    page[8:152:6, 8:152:3] = 0
+    both = np.concatenate([picture, page], axis=1)
+    usual = np.asarray(imgcodec.decode(imgcodec.encode(both, quality=100)))
+    target = psnr_db(both, usual) + 1
+    data = imgcodec.encode(both, target_psnr=target)
+    decoded = np.asarray(imgcodec.decode(data))
+    assert psnr_db(both, decoded) >= target
+    was_exact = (usual == both).all(axis=2)[:, 160:]
+    assert was_exact.mean() > 0.5
+    assert (decoded == both).all(axis=2)[:, 160:][was_exact].all()
 
 
 @pytest.mark.parametrize("value", [0, -5, math.nan, math.inf])

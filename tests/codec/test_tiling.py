@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import imgcodec
-from imgcodec.codec.tiling import Tile, analyse_tile, synthesise, tile_grid
+from imgcodec.codec.tiles import Tile, tile_grid
+from imgcodec.codec.tiling import analyse_tile, synthesise
 from tests.codec.conftest import smooth_pictures
 
 WHOLE = Tile(0, 0, 570, 640)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ import torch
 import imgcodec
 from imgcodec.codec.coding import decode_latents
 from imgcodec.codec.container import chunk_sizes, read_stream, write_stream
-from imgcodec.codec.models.weights import find_model, load_model
+from imgcodec.codec.models.installed import find_model
+from imgcodec.codec.models.weights import load_model
 from tests.codec.conftest import smooth_pictures
 
 QUALITY = 70
@@ -77,17 +80,87 @@ def test_a_prefix_of_whole_levels_is_the_picture_of_these_levels(family_weights)
     pixels = smooth_pictures(1)[0][:70, :90]
     data = _encode(pixels, family_weights)
     pictures = []
+    has_levels = load_model(find_model(family_weights)).model.num_segments(100) > 1
     for number, end in enumerate(_ends(data), 1):
-        first = imgcodec.decode(data, model=family_weights, levels=number)
+        levels = number if has_levels else None
+        first = imgcodec.decode(data, model=family_weights, levels=levels)
         cut = imgcodec.decode(data[:end], model=family_weights, allow_truncated=True)
         assert first.tobytes() == cut.tobytes()
         pictures.append(cut.tobytes())
     assert len(set(pictures)) == len(pictures)
     whole = imgcodec.decode(data, model=family_weights).tobytes()
     assert pictures[-1] == whole
-    assert imgcodec.decode(data, model=family_weights, levels=99).tobytes() == whole
+    text = f"has {len(pictures)} levels, not 9" if has_levels else "no levels to choose from"
+    with pytest.raises(imgcodec.OptionError, match=text):
+        imgcodec.decode(data, model=family_weights, levels=9)
     with pytest.raises(ValueError, match="negative"):
         imgcodec.decode(data, model=family_weights, levels=-1)
+
+
+def test_more_passes_than_there_are_are_an_error_that_names_them(family_weights):
+    data = _encode(smooth_pictures(1)[0][:70, :90], family_weights)
+    names = [
+        entry.name for entry in imgcodec.inspect(data, verify=True, model=family_weights).passes
+    ]
+    whole = imgcodec.decode(data, model=family_weights)
+    most = imgcodec.decode(data, model=family_weights, max_passes=len(names))
+    assert most.tobytes() == whole.tobytes()
+    text = re.escape(f"has {len(names)} passes ({', '.join(names)}), not {len(names) + 1}")
+    with pytest.raises(imgcodec.OptionError, match=text):
+        imgcodec.decode(data, model=family_weights, max_passes=len(names) + 1)
+
+
+def test_a_truncated_file_tells_what_is_there_and_used(family_weights, caplog):
+    caplog.set_level(logging.INFO, "imgcodec")
+    pixels = smooth_pictures(1)[0][:70, :90]
+    data = _encode(pixels, family_weights)
+    imgcodec.decode(data, model=family_weights, allow_truncated=True)
+    assert not _told(caplog)
+    cut = data[: len(data) - 3]
+    imgcodec.decode(cut, model=family_weights, allow_truncated=True)
+    names = [
+        entry.name for entry in imgcodec.inspect(data, verify=True, model=family_weights).passes
+    ]
+    share = round(100 * len(cut) / len(data))
+    assert _told(caplog) == [
+        f"{len(cut)} of {len(data)} bytes are there ({share} %): used are the passes "
+        + ", ".join(names)
+    ]
+    found = imgcodec.inspect(cut, model=family_weights, allow_truncated=True)
+    assert (found.file_bytes, found.expected_bytes, found.is_size_known) == (
+        *(len(cut), len(data), True),
+    )
+
+
+def _told(caplog) -> list[str]:
+    return [message for message in caplog.messages if "bytes are there" in message]
+
+
+def test_of_many_tiles_the_size_is_a_least_one_until_the_last(family_weights, caplog):
+    caplog.set_level(logging.INFO, "imgcodec")
+    pixels = np.tile(smooth_pictures(1)[0], (3, 4, 1))[:300, :400]
+    data = _encode(pixels, family_weights, tile_px=256)
+    cut = data[: len(data) // 2]
+    found = imgcodec.inspect(cut, model=family_weights, allow_truncated=True)
+    assert len(cut) < found.expected_bytes < len(data)
+    assert not found.is_size_known
+    imgcodec.decode(cut, model=family_weights, allow_truncated=True)
+    (text,) = _told(caplog)
+    assert re.match(rf"{len(cut)} of at least {found.expected_bytes} bytes .*: used", text)
+    assert " of 4 tiles" in text
+    whole = imgcodec.inspect(data[:-1], model=family_weights, allow_truncated=True)
+    assert (whole.expected_bytes, whole.is_size_known) == (len(data), True)
+
+
+def test_ends_of_data_are_told_from_damage(family_weights):
+    data = _encode(smooth_pictures(1)[0][:40, :50], family_weights)
+    for end in (0, 3, 12, len(data) - 5, len(data) - 1):
+        with pytest.raises(imgcodec.TruncatedStreamError):
+            imgcodec.decode(data[:end], model=family_weights)
+    damaged = data[:-1] + bytes([data[-1] ^ 1])
+    with pytest.raises(imgcodec.CorruptStreamError) as caught:
+        imgcodec.decode(damaged, model=family_weights)
+    assert not isinstance(caught.value, imgcodec.TruncatedStreamError)
 
 
 def test_tiles_show_what_they_have(family_weights):

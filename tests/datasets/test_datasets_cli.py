@@ -25,6 +25,37 @@ def test_list_tells_what_is_here(tmp_path: Path) -> None:
     records = json.loads(datasets("list", "--data-root", tmp_path, "--json").stdout)
     assert {record["name"] for record in records} >= {"kodak", "clic2020", "div2k-valid"}
     assert all(record["licence"] for record in records)
+    assert all(record["disk_bytes"] == 0 for record in records)
+    (tmp_path / "kodak").mkdir()
+    (tmp_path / "kodak" / "kodim01.png").write_bytes(bytes(1_200_000))
+    result = datasets("list", "--data-root", tmp_path)
+    kodak = next(line for line in result.stdout.splitlines() if line.startswith("kodak"))
+    assert kodak.split()[1:4] == ["no", "24", "1.2"]
+
+
+def test_verify_without_names_verifies_all_that_is_there(tmp_path: Path) -> None:
+    result = datasets("verify", "--data-root", tmp_path)
+    assert result.exit_code == 1
+    assert f"no dataset is in {tmp_path}" in result.stderr
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "mnist.npz").write_bytes(b"digits")
+    result = datasets("verify", "--data-root", tmp_path)
+    assert result.exit_code == 0
+    assert result.stdout.split("\n")[:2] == ["mnist: 1 unknown", "mnist-train: 1 unknown"]
+    (tmp_path / "kodak").mkdir()
+    (tmp_path / "kodak" / "kodim01.png").write_bytes(b"no picture")
+    result = datasets("verify", "--data-root", tmp_path)
+    assert result.exit_code == 1
+    assert "kodak: 23 missing, 1 changed" in result.stdout
+    assert "imgcodec datasets fetch kodak\n" in result.stderr
+    names = json.loads(datasets("verify", "--data-root", tmp_path, "--json").stdout)
+    assert list(names) == ["kodak", "mnist", "mnist-train"]
+
+
+def test_a_part_of_a_dataset_does_not_make_the_whole_incomplete(data_dir: Path) -> None:
+    result = datasets("verify", "--data-root", data_dir)
+    if "clic2025-sample: " in result.stdout:
+        assert "clic2025: " not in result.stdout
 
 
 def test_fetch_without_network_is_one_line_and_exit_code_1(tmp_path: Path) -> None:

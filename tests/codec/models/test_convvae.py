@@ -21,7 +21,8 @@ from imgcodec.codec.models.convvae import (
     _to_blocks,
     kl_nats,
 )
-from imgcodec.codec.models.weights import find_model, load_model
+from imgcodec.codec.models.installed import find_model
+from imgcodec.codec.models.weights import load_model
 from imgcodec.codec.training.losses import Criterion, LossRecipe
 from tests.codec.conftest import make_tiny_weights
 from tests.codec.doubles import Record

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import imgcodec
-from imgcodec.codec.models.weights import find_model, load_model
+from imgcodec.codec.models.installed import find_model
+from imgcodec.codec.models.weights import load_model
 from imgcodec.codec.training.checkpoint import read_weights
 from imgcodec.codec.training.export import export_decoder
 from imgcodec.codec.training.loop import train

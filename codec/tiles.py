@@ -1,0 +1,48 @@
+"""Tiles of a picture: a grid of rectangles, and nothing that needs torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A rectangle of a picture in pixels.
+
+    Tiles of a file and regions of latents are multiples of the stride, at the right and bottom
+    beyond the picture; rectangles that someone wants to see are not.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def tile_grid(height: int, width: int, tile_px: int, stride_px: int) -> list[Tile]:
+    """Return the tiles of a picture, row-major, its sides padded up to the stride."""
+    return [
+        Tile(
+            top,
+            left,
+            padded(min(tile_px, height - top), stride_px),
+            padded(min(tile_px, width - left), stride_px),
+        )
+        for top in range(0, height, tile_px)
+        for left in range(0, width, tile_px)
+    ]
+
+
+def do_overlap(one: Tile, other: Tile) -> bool:
+    """Return whether two rectangles have a pixel in common."""
+    return (
+        one.top < other.top + other.height
+        and other.top < one.top + one.height
+        and one.left < other.left + other.width
+        and other.left < one.left + one.width
+    )
+
+
+def padded(side: int, stride: int) -> int:
+    """Return the next multiple of the stride."""
+    return -(-side // stride) * stride
