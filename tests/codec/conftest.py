@@ -50,6 +50,8 @@ TINY_SIZES = {
     "convvae": {"latent_channels": 8, "channels": 8},
 }
 """Sizes of models that train and code in a moment; one entry for each family."""
+LEVELLED = [name for name, family in FAMILIES.items() if family.model.allocation_size]
+"""Families whose files consist of levels."""
 
 
 def tiny_recipe_of(family: str) -> Recipe:
