@@ -40,11 +40,9 @@ def cvb(tmp_path: Path, stream: bytes) -> Path:
 @pytest.fixture(scope="session")
 def levelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small weights of a family with levels."""
-    from imgcodec.codec.models.registry import FAMILIES
-    from tests.codec.conftest import make_tiny_weights
+    from tests.codec.conftest import LEVELLED, make_tiny_weights
 
-    family = next(name for name, (model, _) in FAMILIES.items() if model.allocation_size)
-    return make_tiny_weights(family, tmp_path_factory.mktemp("levelled"))
+    return make_tiny_weights(LEVELLED[0], tmp_path_factory.mktemp("levelled"))
 
 
 class Invoke:

@@ -51,6 +51,8 @@ TINY_SIZES = {
     "convvae": {"latent_channels": 8, "channels": 8},
 }
 """Sizes of models that train and code in a moment; one entry for each family."""
+LEVELLED = [name for name, family in FAMILIES.items() if family.model.allocation_size]
+"""Families whose files consist of levels."""
 
 
 def tiny_recipe_of(family: str) -> Recipe:
@@ -85,7 +87,7 @@ def _tiny_weights(family: str) -> tuple[bytes, bytes]:
     model = build_model(family, recipe.model)
     bank = CropBank(pictures, 64, torch.device("cpu"))
     count = min(2000, 6_000_000 // (3 * model.stride_px**2))
-    with mock.patch.object(capsules, "FIT_STEPS", 40):
+    with mock.patch.object(capsules, "FIT_STEPS", 150):
         model.init_from_patches(bank.patches(count, model.stride_px, random.Random(1)))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -94,7 +96,7 @@ def _tiny_weights(family: str) -> tuple[bytes, bytes]:
     with TemporaryDirectory() as folder:
         averaged, target = Path(folder, "ema.safetensors"), Path(folder, "weights.safetensors")
         save_ema(averaged, recipe, model, step=0, earlier=[])
-        export(averaged, target, pictures=pictures[:2], provenance="synthetic waves")
+        export(averaged, target, pictures=pictures, provenance="synthetic waves")
         return averaged.read_bytes(), target.read_bytes()
 
 

@@ -17,17 +17,15 @@ from imgcodec.codec.container import Stream, read_stream, write_stream
 from imgcodec.codec.entropy.coder import PassEncoder
 from imgcodec.codec.models.base import ALLOCATION_UNIT
 from imgcodec.codec.models.installed import find_model
-from imgcodec.codec.models.registry import FAMILIES
 from imgcodec.codec.models.weights import LoadedModel, load_model
 from imgcodec.codec.options import parse_level_bits
 from imgcodec.codec.targets import psnr_db
 from imgcodec.codec.tiles import tile_grid
 from imgcodec.codec.tiling import analyse_tile
-from tests.codec.conftest import make_tiny_weights, smooth_pictures
+from tests.codec.conftest import LEVELLED, make_tiny_weights, smooth_pictures
 from tests.codec.doubles import Record, Repeat
 
 QUALITY = 60
-LEVELLED = [name for name, (model, _) in FAMILIES.items() if model.allocation_size]
 
 
 @pytest.fixture(scope="module", params=LEVELLED)

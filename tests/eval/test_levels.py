@@ -13,7 +13,6 @@ from PIL import Image
 import imgcodec
 from imgcodec.cli.main import cli
 from imgcodec.codec.models.installed import find_model
-from imgcodec.codec.models.registry import FAMILIES
 from imgcodec.codec.models.weights import load_model
 from imgcodec.eval.levels import (
     LevelRow,
@@ -22,15 +21,14 @@ from imgcodec.eval.levels import (
     measure_levels,
     summarise_levels,
 )
-from tests.codec.conftest import make_tiny_weights, smooth_pictures
+from tests.codec.conftest import LEVELLED, make_tiny_weights, smooth_pictures
 
 QUALITY = 60
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    family = next(name for name, (model, _) in FAMILIES.items() if model.allocation_size)
-    return str(make_tiny_weights(family, tmp_path_factory.mktemp("levels")))
+    return str(make_tiny_weights(LEVELLED[0], tmp_path_factory.mktemp("levels")))
 
 
 class TwoImages:
