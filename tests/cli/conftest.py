@@ -43,7 +43,7 @@ def levelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from imgcodec.codec.models.registry import FAMILIES
     from tests.codec.conftest import make_tiny_weights
 
-    family = next(name for name, (model, _) in FAMILIES.items() if model.allocation_size)
+    family = next(name for name, kind in FAMILIES.items() if kind.model.allocation_size)
     return make_tiny_weights(family, tmp_path_factory.mktemp("levelled"))
 
 

@@ -27,7 +27,7 @@ from tests.codec.conftest import make_tiny_weights, smooth_pictures
 from tests.codec.doubles import Record, Repeat
 
 QUALITY = 60
-LEVELLED = [name for name, (model, _) in FAMILIES.items() if model.allocation_size]
+LEVELLED = [name for name, kind in FAMILIES.items() if kind.model.allocation_size]
 
 
 @pytest.fixture(scope="module", params=LEVELLED)

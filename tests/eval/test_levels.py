@@ -29,7 +29,7 @@ QUALITY = 60
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    family = next(name for name, (model, _) in FAMILIES.items() if model.allocation_size)
+    family = next(name for name, kind in FAMILIES.items() if kind.model.allocation_size)
     return str(make_tiny_weights(family, tmp_path_factory.mktemp("levels")))
 
 
