@@ -18,7 +18,7 @@ from imgcodec.cli.files import DASH, choose_output, input_and_output, read_sourc
 from imgcodec.cli.goals import Goal, goal_options, target_of
 from imgcodec.cli.values import METADATA, MODEL
 from imgcodec.codec.container import MAX_PIXELS, parse_metadata_names
-from imgcodec.codec.options import EXACT_CHOICES, MAX_EFFORT, parse_level_bits
+from imgcodec.codec.options import EXACT_CHOICES, MAX_EFFORT, TUNES, parse_level_bits, tune_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,7 @@ def _check_level_bits(ctx: click.Context, param: click.Parameter, value: str | N
 )
 @click.option(
     "--tune",
-    type=click.Choice(["eye", "psnr"]),
+    type=click.Choice(list(TUNES)),
     help="Which weights of beta: trained for what people see, or for squared error.",
 )
 @click.option(
@@ -183,7 +183,7 @@ def encode_file(
 
         from imgcodec.codec import api
         from imgcodec.codec.inspection import exact_share_of
-        from imgcodec.codec.models.installed import find_model_of_stream, tune_of
+        from imgcodec.codec.models.installed import find_model_of_stream
 
     extra: dict[str, Any] = {}
     if goal is None:

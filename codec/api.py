@@ -1,16 +1,17 @@
 """The walk on one screen: pictures to `.cvb` bytes and back.
 
-encode: read picture -> exact blocks -> tiles -> analysis -> passes -> range coder -> container
-decode: container -> (range decoder <-> passes) per tile -> synthesis by tiles -> exact blocks
+encode: read picture -> exact blocks -> tiles -> analysis -> walk -> range coder -> container
+decode: container -> (range decoder <-> walk) per tile -> synthesis by tiles -> exact blocks
 """
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence, Set
-from numbers import Integral
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -18,35 +19,26 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgcodec.codec.allocation import allocation_of
-from imgcodec.codec.alpha import decode_alpha, encode_alpha
-from imgcodec.codec.coding import decode_latents, encode_tile
+from imgcodec.codec.alpha import decode_alpha
+from imgcodec.codec.coding import decode_latents
 from imgcodec.codec.container import (
     MAX_PIXELS,
     MIN_TILE_LOG2,
     Header,
     Stream,
     expected_bytes,
-    parse_metadata_names,
     read_stream,
-    write_stream,
 )
+from imgcodec.codec.encoder import Encoder
 from imgcodec.codec.errors import CorruptStreamError, OptionError
 from imgcodec.codec.exact import block_grid, decode_exact
-from imgcodec.codec.exact_choice import ExactChooser
 from imgcodec.codec.files import Source, read_bytes
-from imgcodec.codec.models.installed import (
-    FIDELITY,
-    find_model,
-    find_model_of_stream,
-    model_of_tune,
-)
+from imgcodec.codec.models.installed import FIDELITY, find_model, find_model_of_stream
 from imgcodec.codec.models.weights import LoadedModel, load_model
-from imgcodec.codec.options import EXACT_AUTO, MAX_EFFORT, LevelBits
-from imgcodec.codec.painting import paint_over
+from imgcodec.codec.options import DEFAULT_QUALITY, EXACT_AUTO, EncodeOptions
 from imgcodec.codec.picture.base import Picture, mode_of, to_pil
 from imgcodec.codec.picture.metadata import info_of_metadata
-from imgcodec.codec.picture.read import PictureSource, read_picture, without_exif
+from imgcodec.codec.picture.read import PictureSource
 from imgcodec.codec.refinement import Progress
 from imgcodec.codec.targets import MAX_QUALITY, Found, Repair, Target, meet_target, psnr_db
 from imgcodec.codec.tiles import Tile, do_overlap, tile_grid
@@ -57,11 +49,6 @@ __all__ = ["decode", "encode", "encode_to_target"]
 
 logger = logging.getLogger(__name__)
 
-TILE_PX = 1024
-DEFAULT_QUALITY = 60
-DEFAULT_FAMILY = "beta"
-SLOW_EFFORT = 5
-"""From this effort on, lossless coding takes its time too."""
 SCALES = tuple(1 << k for k in range(MIN_TILE_LOG2 + 1))
 """Reductions of `decode`: they divide the side of every tile."""
 
@@ -69,55 +56,30 @@ SCALES = tuple(1 << k for k in range(MIN_TILE_LOG2 + 1))
 def encode(
     image: PictureSource,
     *,
-    model: str | os.PathLike | None = None,
-    tune: str | None = None,
     quality: int | None = None,
     target_bytes: float | None = None,
     target_bpp: float | None = None,
     target_psnr: float | None = None,
-    effort: int = 1,
-    exact: str = EXACT_AUTO,
-    level_bits: LevelBits = None,
-    metadata: str = "all",
-    strict: bool = False,
-    frame: int | None = None,
-    max_pixels: int = MAX_PIXELS,
-    tile_px: int = TILE_PX,
     progress: Progress = lambda _: None,
     timer: Timer | None = None,
+    **options: Any,
 ) -> bytes:
     """Compress a picture into the bytes of a `.cvb` file.
 
     Args:
         image: a path, file, PIL image, encoded bytes, or uint8 array (H, W), (H, W, 3 or 4); or
             what `read_picture` made of one, which `frame`, `strict` and `max_pixels` do not touch.
-        model: family ("beta", the default), model id, or path of a weights file.
-        tune: which weights of the default family instead: "eye", trained for what people see, or
-            "psnr", trained for squared error.
         quality: 1 (smallest) to 100 (best), 60 where no target is given; maps log-linearly onto
-            lambda.
+            lambda, or to equal steps of SSIMULACRA2 where the weights are calibrated.
         target_bytes: search for the best file within this size instead. The whole file counts.
         target_bpp: the same in bits per pixel.
         target_psnr: search for the smallest file with at least this PSNR of RGB in dB. Beyond
             quality 100, `exact="auto"` makes more and more blocks exact, in the end all.
-        effort: 1 to 9; from 2 on the latents of this very picture are refined, which takes seconds
-            (2) to two minutes (9) more per megapixel and core and makes smaller files at equal
-            quality; any decoder reads them.
-        exact: which blocks of 32 px are stored without loss: "auto" (text and graphics, where that
-            is cheaper than the model or the model would smear them), "none", or "all".
-        level_bits: how bits go to the levels of models that have several: "equal" (all at the rate
-            of the quality, the default), "preview" (more for the coarse levels), "fine" (fewer),
-            "auto" (what is best for each tile, found by trying), or for each level but the finest
-            the bits per sample by which it is coded finer (or, negative, coarser) than equal.
-        metadata: what to store: "all", "none", or names separated by commas ("icc,exif,xmp").
-            Without EXIF the pixels are turned as its orientation says.
-        strict: refuse pictures of more than 8 bits a sample, and HDR, instead of reducing them.
-        frame: which frame of a file with several, from 0; None refuses such files.
-        max_pixels: refuse larger pictures before they are decoded.
-        tile_px: side of the tiles, a power of two from 256 to 4096; bounds memory.
         progress: called with the share of the work that is done, where it takes effort; once for
             each file that a search for a target tries.
         timer: gets the seconds of each stage.
+        options: fields of `EncodeOptions`: model, tune, effort, exact, level_bits, metadata,
+            strict, frame, max_pixels, tile_px.
 
     Raises:
         ImageFormatError: the picture cannot be read, or is refused.
@@ -125,6 +87,7 @@ def encode(
         UnreachableTargetError: nothing meets the target; the message says what can be reached.
         OptionError: an argument is out of range, there is a target beside a quality or another, or
             the model has no levels to allocate bits to, or no latents to refine.
+        TypeError: no such option.
     """
     goals = {"bytes": target_bytes, "bpp": target_bpp, "psnr": target_psnr}
     targets = [
@@ -134,179 +97,76 @@ def encode(
     ]
     if len(targets) + (quality is not None) > 1:
         raise OptionError("give one of quality, target_bytes, target_bpp and target_psnr")
-    options: dict[str, Any] = {
-        "model": _named_model(model, tune),
-        "effort": effort,
-        "exact": exact,
-        "level_bits": level_bits,
-        "metadata": metadata,
-        "strict": strict,
-        "frame": frame,
-        "max_pixels": max_pixels,
-        "tile_px": tile_px,
-        "progress": progress,
-        "timer": timer,
-    }
     if targets:
-        return encode_to_target(image, targets[0], **options).data
-    *_, encode_at = _encoder(image, **options)
-    return encode_at(DEFAULT_QUALITY if quality is None else quality)
+        return encode_to_target(image, targets[0], progress=progress, timer=timer, **options).data
+    encoder = Encoder(image, EncodeOptions(**options), progress=progress, timer=timer)
+    return encoder.at(DEFAULT_QUALITY if quality is None else quality)
 
 
 def encode_to_target(
     image: PictureSource,
     target: Target,
     *,
-    model: str | os.PathLike | None = None,
-    tune: str | None = None,
-    effort: int = 1,
-    exact: str = EXACT_AUTO,
-    level_bits: LevelBits = None,
-    metadata: str = "all",
-    strict: bool = False,
-    frame: int | None = None,
-    max_pixels: int = MAX_PIXELS,
-    tile_px: int = TILE_PX,
     progress: Progress = lambda _: None,
     timer: Timer | None = None,
+    **options: Any,
 ) -> Found:
     """Compress a picture to meet a target; see `encode`, which raises the same.
 
     Args:
+        image, progress, timer, options: as of `encode`.
         target: the target, such as `Target("ms-ssim", 0.98, measure)` with a function of your own.
 
     Returns:
         The file, its quality, and the value that it reaches.
     """
-    model = _named_model(model, tune)
-    picture, chooser, encode_at = _encoder(
-        image,
-        model=model,
-        effort=effort,
-        exact=exact,
-        level_bits=level_bits,
-        metadata=metadata,
-        strict=strict,
-        frame=frame,
-        max_pixels=max_pixels,
-        tile_px=tile_px,
-        progress=progress,
-        timer=timer,
-    )
-    weights = find_model(os.fspath(model)).path
+    chosen = EncodeOptions(**options)
+    encoder = Encoder(image, chosen, progress=progress, timer=timer)
+    weights = find_model(chosen.weights).path
+    shape = encoder.picture.pixels.shape[:2]
 
     def decode_rgb(data: bytes) -> NDArray[np.uint8]:
-        return np.asarray(decode(data, model=weights, max_pixels=max_pixels).convert("RGB"))
+        limit = shape[0] * shape[1]
+        return np.asarray(decode(data, model=weights, max_pixels=limit).convert("RGB"))
 
     def repair(data: bytes) -> Repair:
         stored = read_stream(data).exact
-        mask = None if stored is None else decode_exact(stored, *picture.pixels.shape[:2]).mask
-        ranked = chooser.rank(decode_rgb(data), mask)
+        mask = None if stored is None else decode_exact(stored, *shape).mask
+        ranked = encoder.chooser.rank(decode_rgb(data), mask)
 
         def repaired(share: float) -> bytes:
-            masks = np.ones((2, *block_grid(*picture.pixels.shape[:2])), np.bool_)
+            masks = np.ones((2, *block_grid(*shape)), np.bool_)
             for place in ranked[round(share * len(ranked)) :]:
                 masks[0][place] = False
-            return min((encode_at(MAX_QUALITY, exact_mask=mask) for mask in masks), key=len)
+            return min((encoder.at(MAX_QUALITY, exact_mask=mask) for mask in masks), key=len)
 
         return repaired
 
     with (timer or Timer()).stage("search"):
         return meet_target(
-            target, picture.pixels, encode_at, decode_rgb, repair if exact == EXACT_AUTO else None
+            target,
+            encoder.picture.pixels,
+            encoder.at,
+            decode_rgb,
+            repair if chosen.exact == EXACT_AUTO else None,
         )
 
 
-def _encoder(
-    image: PictureSource,
-    *,
-    model: str | os.PathLike,
-    effort: int,
-    exact: str,
-    level_bits: LevelBits,
-    metadata: str,
-    strict: bool,
-    frame: int | None,
-    max_pixels: int,
-    tile_px: int,
-    progress: Progress,
-    timer: Timer | None,
-) -> tuple[Picture, ExactChooser, Callable[..., bytes]]:
-    """Return the picture, its chooser, and what encodes it with a quality, rounding and mask."""
-    if effort not in range(1, MAX_EFFORT + 1):
-        raise OptionError(f"effort must be an integer from 1 to {MAX_EFFORT}, not {effort!r}")
-    kept = parse_metadata_names(metadata)
-    timer = timer or Timer()
-    with timer.stage("reading"):
-        picture = read_picture(image, frame=frame, strict=strict, max_pixels=max_pixels)
-    if "exif" not in kept:
-        picture = without_exif(picture)
-    with timer.stage("loading the model"):
-        loaded = load_model(find_model(os.fspath(model)))
-    if effort > 1 and not loaded.model.can_price_errors:
-        raise OptionError(f"{loaded.model.family} has no latents to refine: its only effort is 1")
-    if loaded.model.is_gray_only and np.ptp(picture.pixels, axis=2).any():
-        logger.warning("%s keeps no colours: the picture becomes grey", loaded.model.family)
-    allocation = allocation_of(loaded.model, level_bits)
-    alpha = None if picture.alpha is None else encode_alpha(picture.alpha)
-    height, width = picture.pixels.shape[:2]
-    tiles = tile_grid(height, width, tile_px, loaded.model.stride_px)
-    chooser = ExactChooser(picture.pixels, exact, is_best=effort >= SLOW_EFFORT)
-
-    def stream_of(quality: int, segments: list[list[bytes]], exact_payload: bytes | None) -> bytes:
-        header = Header(
-            model_hash=loaded.stream_hash,
-            height=height,
-            width=width,
-            quality=quality,
-            is_gray=picture.is_gray,
-            has_alpha=alpha is not None,
-            has_exact=exact_payload is not None,
-            tile_px=tile_px,
-            num_segments=len(segments),
+def _named_options() -> list[inspect.Parameter]:
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
         )
-        metadata = {name: picture.metadata[name] for name in picture.metadata.keys() & kept}
-        return write_stream(Stream(header, segments, alpha, metadata, exact=exact_payload))
+        for field in dataclasses.fields(EncodeOptions)
+    ]
 
-    @torch.inference_mode()
-    def encode_at(
-        quality: int, rounding: float = 1.0, exact_mask: NDArray[np.bool_] | None = None
-    ) -> bytes:
-        if not (isinstance(quality, Integral) and 1 <= quality <= 100):
-            raise OptionError(f"quality must be an integer from 1 to 100, not {quality!r}")
-        quality = int(quality)
-        num_segments = loaded.model.num_segments(quality)
-        everything = [[b""] * len(tiles)] * num_segments
-        with timer.stage("exact blocks"):
-            if exact_mask is None:
-                mask, payload = chooser.choose(loaded, quality, tile_px) or (None, None)
-            else:
-                mask, payload = exact_mask, chooser.encode(exact_mask)
-            if mask is not None and mask.all():
-                return stream_of(quality, everything, payload)
-            pixels = picture.pixels if mask is None else paint_over(picture.pixels, mask)
-        per_tile = [
-            encode_tile(
-                loaded,
-                pixels,
-                tile,
-                quality,
-                rounding=rounding,
-                allocation=allocation,
-                effort=effort,
-                progress=_part_of(progress, number, len(tiles)),
-                timer=timer,
-            )
-            for number, tile in enumerate(tiles)
-        ]
-        segments = [list(segment) for segment in zip(*per_tile, strict=True)]
-        num_bytes = sum(len(part) for segment in segments for part in segment)
-        with timer.stage("exact blocks"):
-            if chooser.is_everything_better(loaded, num_bytes + len(payload or b"")):
-                return stream_of(quality, everything, chooser.everything)
-        return stream_of(quality, segments, payload)
 
-    return picture, chooser, encode_at
+for _function in (encode, encode_to_target):  # so that help() and editors list the options
+    _signature = inspect.signature(_function)
+    _own = [p for p in _signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    _function.__signature__ = _signature.replace(  # type: ignore[attr-defined]
+        parameters=[*_own, *_named_options()]
+    )
 
 
 @torch.inference_mode()
@@ -402,19 +262,6 @@ def decode(
         image.paste(part.reduce(scale), place)
     image.info.update(info_of_metadata(stream.metadata))
     return image
-
-
-def _named_model(model: str | os.PathLike | None, tune: str | None) -> str | os.PathLike:
-    if tune is None:
-        return DEFAULT_FAMILY if model is None else model
-    if model is not None:
-        raise OptionError("give a model or a tune, not both")
-    return model_of_tune(tune)
-
-
-def _part_of(progress: Progress, done: int, count: int) -> Progress:
-    """Return what reports the progress of one of several parts, `done` of which are done."""
-    return lambda share: progress((done + share) / count)
 
 
 def _check_levels(loaded: LoadedModel, header: Header, levels: int) -> None:

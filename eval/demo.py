@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from imgcodec.codec.options import DEFAULT_FAMILY
 from imgcodec.codec.picture.sheet import INK, Heading, Panel, draw_sheet, enlarged
 from imgcodec.eval.anchors.base import ImageCodec, RgbArray
-from imgcodec.eval.anchors.ours import DEFAULT_FAMILY
 from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.pictures import Shot
 from imgcodec.eval.style import codec_style

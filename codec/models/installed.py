@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from imgcodec.codec.errors import OptionError, UnknownModelError
+from imgcodec.codec.errors import UnknownModelError
 
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "weights"
 IDS_FILE = WEIGHTS_DIR / "ids.json"
@@ -89,26 +89,6 @@ def find_model(name: str | Path) -> ModelInfo:
         raise UnknownModelError(f"no model '{name}'; known: {known}")
     newest = max(fitting, key=lambda i: int(i.rpartition("-")[2]))
     return read_info(WEIGHTS_DIR / f"{newest}.safetensors")
-
-
-TUNES = {"eye": "beta-base-3", "psnr": "beta-base-2"}
-"""What the shipped weights of the default family were trained for, and which they are."""
-
-
-def model_of_tune(tune: str) -> str:
-    """Return the id of the weights of a tune.
-
-    Raises:
-        OptionError: there is no such tune.
-    """
-    if tune not in TUNES:
-        raise OptionError(f"tune must be one of {', '.join(TUNES)}, not {tune!r}")
-    return TUNES[tune]
-
-
-def tune_of(model: str) -> str | None:
-    """Return the tune whose weights have an id, None where none has."""
-    return next((tune for tune, id in TUNES.items() if id == model), None)
 
 
 def find_model_of_stream(stream_hash: bytes, name: str | Path | None = None) -> ModelInfo:

@@ -12,11 +12,11 @@ from typing import Any, cast
 
 import numpy as np
 
+from imgcodec.codec.options import DEFAULT_FAMILY, MAX_EFFORT, TUNES
 from imgcodec.eval.anchors.base import Factory, RgbArray, Setting
 from imgcodec.eval.quality import taught_columns
 
 FIDELITY = "fidelity"
-DEFAULT_FAMILY = "beta"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,8 +148,7 @@ class ImgcodecCodec:
 
 def factories() -> dict[str, Factory]:
     """Return installed families, further decoders of installed models, tunes and efforts."""
-    from imgcodec.codec.models.installed import TUNES, list_models
-    from imgcodec.codec.options import MAX_EFFORT
+    from imgcodec.codec.models.installed import list_models
 
     models = list_models()
     named = {f"imgcodec-{model.family}": (model.family, FIDELITY) for model in models}
