@@ -42,10 +42,10 @@ def command(out: str, model: str, stage: int, force: bool, console: Console) -> 
     check_writable(Path(out), force=force)
     format = picture_format(out)
 
-    from imgcodec.codec.codebooks import codebook_sheet, draw_codebook
-    from imgcodec.codec.models.installed import find_model
-    from imgcodec.codec.models.weights import load_model
     from imgcodec.codec.picture.write import write_image
+    from imgcodec.codec.weights.installed import find_model
+    from imgcodec.codec.weights.store import load_model
+    from imgcodec.eval.looks.codebooks import codebook_sheet, draw_codebook
 
     loaded = load_model(find_model(model))
     drawing = draw_codebook(loaded.model, stage)

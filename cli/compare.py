@@ -159,7 +159,7 @@ def _metrics(text: str | None, console: Console) -> list[Metric]:
 
 
 def _is_own(data: bytes) -> bool:
-    from imgcodec.codec.container import MAGIC
+    from imgcodec.codec.stream.container import MAGIC
 
     return data.startswith(MAGIC)
 
@@ -179,8 +179,8 @@ def _read_file(file: str) -> tuple[str, bytes, RgbArray]:
 
 def _taught_files(files: Sequence[str]) -> dict[str, frozenset[str]]:
     """Return name of each .cvb file to the columns of the metrics that taught its weights."""
-    from imgcodec.codec.container import read_stream
-    from imgcodec.codec.models.installed import find_model_of_stream, trained_losses
+    from imgcodec.codec.stream.container import read_stream
+    from imgcodec.codec.weights.installed import find_model_of_stream, trained_losses
     from imgcodec.eval.quality import taught_columns
 
     found = {}

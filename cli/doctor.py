@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from imgcodec.codec.models.installed import ModelInfo
+    from imgcodec.codec.weights.installed import ModelInfo
 
 NEEDED = ("torch", "numpy", "pillow", "constriction", "safetensors", "pyyaml", "click")
 OPTIONAL = (
@@ -86,7 +86,7 @@ def _check_coding() -> Iterator[Check]:
         import torch
 
         from imgcodec.codec import api  # noqa: F401  # imports everything that coding needs
-        from imgcodec.codec.models.installed import list_models
+        from imgcodec.codec.weights.installed import list_models
     except Exception as error:  # a broken installation fails in any way
         yield Check("import", _message(error), is_good=False)
         return
@@ -110,7 +110,7 @@ def _check_model(model: ModelInfo) -> Check:
     import numpy as np
 
     from imgcodec.codec import api
-    from imgcodec.codec.targets import psnr_db
+    from imgcodec.codec.session.targets import psnr_db
 
     try:
         picture = _synthetic_picture()

@@ -17,8 +17,8 @@ from imgcodec.cli.console import Console, console_options
 from imgcodec.cli.files import DASH, choose_output, input_and_output, read_source, write_bytes
 from imgcodec.cli.goals import Goal, goal_options, target_of
 from imgcodec.cli.values import METADATA, MODEL
-from imgcodec.codec.container import MAX_PIXELS, parse_metadata_names
 from imgcodec.codec.options import EXACT_CHOICES, MAX_EFFORT, TUNES, parse_level_bits, tune_of
+from imgcodec.codec.stream.container import MAX_PIXELS, parse_metadata_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,7 +171,7 @@ def encode_file(
         options: further keywords of `imgcodec.encode`.
     """
     from imgcodec.codec.picture.read import read_picture, without_exif
-    from imgcodec.codec.timing import Timer
+    from imgcodec.codec.session.timing import Timer
 
     timer = Timer()
     start = time.perf_counter()
@@ -182,8 +182,8 @@ def encode_file(
         import torch
 
         from imgcodec.codec import api
-        from imgcodec.codec.inspection import exact_share_of
-        from imgcodec.codec.models.installed import find_model_of_stream
+        from imgcodec.codec.session.inspection import exact_share_of
+        from imgcodec.codec.weights.installed import find_model_of_stream
 
     extra: dict[str, Any] = {}
     if goal is None:
@@ -230,7 +230,7 @@ def _measure(
     import numpy as np
 
     from imgcodec.codec import api
-    from imgcodec.codec.targets import psnr_db
+    from imgcodec.codec.session.targets import psnr_db
     from imgcodec.eval.metrics.base import MetricError
 
     limit = original.shape[0] * original.shape[1]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from imgcodec.codec.targets import Target
+    from imgcodec.codec.session.targets import Target
 
 Goal = tuple[str, float]
 """Name and value of a target: picklable, as batches need it."""
@@ -99,7 +99,7 @@ def target_of(goal: Goal) -> Target:
     Raises:
         MetricError: a package or the weights of the metric are missing.
     """
-    from imgcodec.codec.targets import Target, psnr_db
+    from imgcodec.codec.session.targets import Target, psnr_db
     from imgcodec.eval.quality import quality_of
 
     name, value = goal

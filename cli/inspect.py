@@ -12,7 +12,7 @@ from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.files import INPUT, check_writable, model_option, picture_format, read_source
 
 if TYPE_CHECKING:
-    from imgcodec.codec.inspection import Inspection
+    from imgcodec.codec.session.inspection import Inspection
 
 
 EXAMPLES = """\b
@@ -52,9 +52,9 @@ def command(
         check_writable(Path(heatmap_path), force=force)
         heatmap_format = picture_format(heatmap_path)
 
-    from imgcodec.codec.inspection import inspect
     from imgcodec.codec.picture.heatmap import draw_heatmap
     from imgcodec.codec.picture.write import write_image
+    from imgcodec.codec.session.inspection import inspect
 
     data = read_source(source)
     inspection = inspect(

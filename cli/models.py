@@ -11,7 +11,7 @@ from imgcodec.cli.console import Console, console_options, format_table
 @console_options
 def command(console: Console) -> None:
     """List the installed models: size, complexity, hash, licence."""
-    from imgcodec.codec.models.installed import list_models
+    from imgcodec.codec.weights.installed import list_models
 
     models = list_models()
     if console.is_json:

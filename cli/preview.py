@@ -106,7 +106,7 @@ def command(
 def _record(step: Preview, original: Any) -> dict[str, Any]:
     import numpy as np
 
-    from imgcodec.codec.targets import psnr_db
+    from imgcodec.codec.session.targets import psnr_db
 
     image = step.image
     record = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from imgcodec.codec.models.weights import LoadedModel
+    from imgcodec.codec.weights.store import LoadedModel
 
     Pixels = NDArray[np.uint8]
 
@@ -162,10 +162,10 @@ def command(
 
     from PIL import Image
 
-    from imgcodec.codec.models.installed import find_model
-    from imgcodec.codec.models.weights import load_model
     from imgcodec.codec.picture.sheet import Heading, Panel, draw_sheet, enlarged
     from imgcodec.codec.picture.write import write_image
+    from imgcodec.codec.weights.installed import find_model
+    from imgcodec.codec.weights.store import load_model
 
     loaded = load_model(find_model(model))
     if interpolate is not None:
@@ -211,7 +211,7 @@ def _draws(
     import numpy as np
 
     from imgcodec.codec.picture.sheet import wrap
-    from imgcodec.codec.sampling import draw_picture, training_size
+    from imgcodec.eval.looks.sampling import draw_picture, training_size
 
     rng = np.random.default_rng(seed)
     size = size or training_size(loaded)
@@ -223,7 +223,7 @@ def _draws(
 def _interpolation(
     loaded: LoadedModel, paths: tuple[str, str], steps: int, quality: int, *, spherical: bool
 ) -> Sheet:
-    from imgcodec.codec.sampling import blend, latents_of, picture_of
+    from imgcodec.eval.looks.sampling import blend, latents_of, picture_of
 
     first, second = _read(paths)
     if first.shape != second.shape:
@@ -246,8 +246,8 @@ def _attributes(
     quality: int,
 ) -> Sheet:
     """Return a row for each picture: itself, then one reconstruction per strength."""
-    from imgcodec.codec.sampling import attribute_vector, latents_of, picture_of
     from imgcodec.datasets.labels import load_labelled
+    from imgcodec.eval.looks.sampling import attribute_vector, latents_of, picture_of
 
     pictures, labels = load_labelled(data, "train", max_pictures)
     if label not in labels:
@@ -270,7 +270,7 @@ def _attributes(
 def _reconstructions(loaded: LoadedModel, shown: list[Pixels], quality: int) -> Sheet:
     """Return rows of pictures, each above the row of its reconstructions."""
     from imgcodec.codec.picture.sheet import wrap
-    from imgcodec.codec.sampling import latents_of, picture_of
+    from imgcodec.eval.looks.sampling import latents_of, picture_of
 
     decoded = [
         picture_of(loaded, latents_of(loaded, p, quality), quality, p.shape[:2]) for p in shown

@@ -59,20 +59,20 @@ class NameType(click.ParamType):
 
 
 def _models(ctx: click.Context) -> list[str]:
-    from imgcodec.codec.models.installed import list_models
+    from imgcodec.codec.weights.installed import list_models
 
     models = list_models()
     return [*dict.fromkeys(model.family for model in models), *(model.id for model in models)]
 
 
 def _check_model(name: str) -> None:
-    from imgcodec.codec.models.installed import find_model
+    from imgcodec.codec.weights.installed import find_model
 
     find_model(name)
 
 
 def _decoders(ctx: click.Context) -> list[str]:
-    from imgcodec.codec.models.installed import list_models
+    from imgcodec.codec.weights.installed import list_models
 
     return list(dict.fromkeys(name for model in list_models() for name in model.decoders))
 
@@ -104,7 +104,7 @@ def _check_codecs(text: str) -> None:
 
 
 def _check_metadata(text: str) -> None:
-    from imgcodec.codec.container import parse_metadata_names
+    from imgcodec.codec.stream.container import parse_metadata_names
 
     parse_metadata_names(text)
 

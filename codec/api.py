@@ -19,9 +19,21 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgcodec.codec.alpha import decode_alpha
-from imgcodec.codec.coding import decode_latents
-from imgcodec.codec.container import (
+from imgcodec.codec.errors import CorruptStreamError, OptionError
+from imgcodec.codec.files import Source, read_bytes
+from imgcodec.codec.options import DEFAULT_QUALITY, EXACT_AUTO, EncodeOptions
+from imgcodec.codec.picture.alpha import decode_alpha
+from imgcodec.codec.picture.base import Picture, mode_of, to_pil
+from imgcodec.codec.picture.exact import block_grid, decode_exact
+from imgcodec.codec.picture.metadata import info_of_metadata
+from imgcodec.codec.picture.read import PictureSource
+from imgcodec.codec.session.coding import decode_latents
+from imgcodec.codec.session.encoder import Encoder
+from imgcodec.codec.session.refinement import Progress
+from imgcodec.codec.session.targets import MAX_QUALITY, Found, Repair, Target, meet_target, psnr_db
+from imgcodec.codec.session.tiling import region_of, synthesise
+from imgcodec.codec.session.timing import Timer
+from imgcodec.codec.stream.container import (
     MAX_PIXELS,
     MIN_TILE_LOG2,
     Header,
@@ -29,21 +41,9 @@ from imgcodec.codec.container import (
     expected_bytes,
     read_stream,
 )
-from imgcodec.codec.encoder import Encoder
-from imgcodec.codec.errors import CorruptStreamError, OptionError
-from imgcodec.codec.exact import block_grid, decode_exact
-from imgcodec.codec.files import Source, read_bytes
-from imgcodec.codec.models.installed import FIDELITY, find_model, find_model_of_stream
-from imgcodec.codec.models.weights import LoadedModel, load_model
-from imgcodec.codec.options import DEFAULT_QUALITY, EXACT_AUTO, EncodeOptions
-from imgcodec.codec.picture.base import Picture, mode_of, to_pil
-from imgcodec.codec.picture.metadata import info_of_metadata
-from imgcodec.codec.picture.read import PictureSource
-from imgcodec.codec.refinement import Progress
-from imgcodec.codec.targets import MAX_QUALITY, Found, Repair, Target, meet_target, psnr_db
-from imgcodec.codec.tiles import Tile, do_overlap, tile_grid
-from imgcodec.codec.tiling import region_of, synthesise
-from imgcodec.codec.timing import Timer
+from imgcodec.codec.stream.tiles import Tile, do_overlap, tile_grid
+from imgcodec.codec.weights.installed import FIDELITY, find_model, find_model_of_stream
+from imgcodec.codec.weights.store import LoadedModel, load_model
 
 __all__ = ["decode", "encode", "encode_to_target"]
 

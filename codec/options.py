@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from imgcodec.codec.container import MAX_PIXELS, parse_metadata_names
 from imgcodec.codec.errors import OptionError
+from imgcodec.codec.stream.container import MAX_PIXELS, parse_metadata_names
 
 DEFAULT_FAMILY = "beta"
 DEFAULT_QUALITY = 60

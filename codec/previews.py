@@ -9,10 +9,10 @@ from typing import NamedTuple
 from PIL import Image
 
 from imgcodec.codec.api import decode
-from imgcodec.codec.container import MAX_PIXELS, read_header
 from imgcodec.codec.files import Source, read_bytes
-from imgcodec.codec.inspection import inspect
-from imgcodec.codec.models.installed import FIDELITY
+from imgcodec.codec.session.inspection import inspect
+from imgcodec.codec.stream.container import MAX_PIXELS, read_header
+from imgcodec.codec.weights.installed import FIDELITY
 
 
 class Preview(NamedTuple):

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from imgcodec.codec import api
-from imgcodec.codec.container import read_stream
 from imgcodec.codec.errors import OptionError
-from imgcodec.codec.models.installed import find_model
-from imgcodec.codec.models.weights import load_model
+from imgcodec.codec.stream.container import read_stream
+from imgcodec.codec.weights.installed import find_model
+from imgcodec.codec.weights.store import load_model
 from imgcodec.datasets.mnist import load_mnist, to_block
 
 QUALITIES = (1, 20, 40, 60, 80, 100)

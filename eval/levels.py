@@ -13,14 +13,14 @@ import numpy as np
 from PIL import Image
 
 from imgcodec.codec import api
-from imgcodec.codec.allocation import allocation_of, rate_weight
 from imgcodec.codec.files import write_atomically
-from imgcodec.codec.models.installed import find_model
-from imgcodec.codec.models.weights import load_model
 from imgcodec.codec.options import AUTO, EQUAL
 from imgcodec.codec.picture.write import write_image
 from imgcodec.codec.previews import Preview, preview
-from imgcodec.codec.targets import psnr_db
+from imgcodec.codec.session.allocation import allocation_of, rate_weight
+from imgcodec.codec.session.targets import psnr_db
+from imgcodec.codec.weights.installed import find_model
+from imgcodec.codec.weights.store import load_model
 from imgcodec.datasets.images import ImageDataset, readable_images
 from imgcodec.eval.anchors.base import RgbArray
 from imgcodec.eval.steps import steps_sheet

@@ -9,7 +9,7 @@ from PIL import Image
 
 from imgcodec.codec.picture.sheet import Panel, draw_sheet, full_columns, reduced, wrap
 from imgcodec.codec.previews import Preview
-from imgcodec.codec.targets import psnr_db
+from imgcodec.codec.session.targets import psnr_db
 from imgcodec.eval.anchors.base import RgbArray
 
 CELL_PX = 640

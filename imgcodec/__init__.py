@@ -27,9 +27,9 @@ if TYPE_CHECKING:
         UnreachableTargetError,
         UnsupportedVersionError,
     )
-    from imgcodec.codec.inspection import inspect
-    from imgcodec.codec.models.installed import list_models
     from imgcodec.codec.previews import preview
+    from imgcodec.codec.session.inspection import inspect
+    from imgcodec.codec.weights.installed import list_models
 
 __version__ = "0.1.0"
 
@@ -45,8 +45,8 @@ _HOMES = {
     "UnsupportedVersionError": "imgcodec.codec.errors",
     "decode": "imgcodec.codec.api",
     "encode": "imgcodec.codec.api",
-    "inspect": "imgcodec.codec.inspection",
-    "list_models": "imgcodec.codec.models.installed",
+    "inspect": "imgcodec.codec.session.inspection",
+    "list_models": "imgcodec.codec.weights.installed",
     "preview": "imgcodec.codec.previews",
 }
 

@@ -19,10 +19,10 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from imgcodec.codec.container import MAGIC, read_header, read_stream
 from imgcodec.codec.errors import CodecError
 from imgcodec.codec.picture.base import mode_of
 from imgcodec.codec.picture.metadata import info_of_metadata
+from imgcodec.codec.stream.container import MAGIC, read_header, read_stream
 
 FORMAT = "CVB"
 

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 import imgcodec
 import imgcodec.pillow
-from imgcodec.codec.container import read_stream
+from imgcodec.codec.stream.container import read_stream
 
 EXIF = Image.Exif()
 EXIF[0x0112] = 6
@@ -133,7 +133,7 @@ def test_damage_raises_os_error(stream):
 def test_unknown_model_raises_when_loaded(stream):
     import dataclasses
 
-    from imgcodec.codec.container import write_stream
+    from imgcodec.codec.stream.container import write_stream
 
     parsed = read_stream(stream)
     header = dataclasses.replace(parsed.header, model_hash=b"\0\1\2\3")

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.coders import Coder
 from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.exact import EXACT, Arithmetic
+from imgcodec.codec.stream.tables import Tables
 
 ALLOCATION_UNIT = 0.25
 """Levels of the rate axis by which an integer of an allocation shifts the rate."""

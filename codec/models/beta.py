@@ -33,7 +33,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.models.base import CodecModel, NoTerms, TrainOutput, normal_tables
 from imgcodec.codec.models.coders import Block, Coder, Train
 from imgcodec.codec.models.masked import MaskedLatent
@@ -49,6 +48,7 @@ from imgcodec.codec.nets.transforms import (
     HyperSynthesis,
     Synthesis,
 )
+from imgcodec.codec.stream.tables import Tables
 
 STRIDE = 16
 HYPER_STRIDE = 4

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.errors import CorruptStreamError
 from imgcodec.codec.nets.choices import bits_of_choices
 from imgcodec.codec.nets.rate import bits_of_integers, bits_of_residual, rows_to_indexes
@@ -27,6 +26,7 @@ from imgcodec.codec.nets.rounding import (
     rounding_thresholds,
     to_integers,
 )
+from imgcodec.codec.stream.tables import Tables
 
 ROUNDING_STRENGTH = 0.6
 """How far the encoder's rounding heeds the bits of the larger integer (0: plain rounding)."""

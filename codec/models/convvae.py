@@ -39,12 +39,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.models.base import CodecModel, TrainOutput, normal_tables
 from imgcodec.codec.models.coders import Block, Coder
 from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.blocks import pointwise
 from imgcodec.codec.nets.exact import Arithmetic, on_grid
+from imgcodec.codec.stream.tables import Tables
 
 BLOCK_PX = 32
 DIGIT_PX = 28

@@ -26,7 +26,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imgcodec.codec.entropy.tables import TOTAL, Tables
 from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.base import CodecModel, TrainOutput
 from imgcodec.codec.models.coders import Block, Coder, Train
@@ -36,6 +35,7 @@ from imgcodec.codec.nets.exact import FLOAT, Arithmetic
 from imgcodec.codec.nets.klt import klt_of_patches
 from imgcodec.codec.nets.prior import GROUPS, CodePrior, context_of, group_of_positions
 from imgcodec.codec.nets.transforms import Analysis, Synthesis
+from imgcodec.codec.stream.tables import TOTAL, Tables
 
 STRIDE = 16
 UNIT = 4.0

@@ -38,7 +38,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.base import (
     ALLOCATION_UNIT,
@@ -55,6 +54,7 @@ from imgcodec.codec.nets.exact import EXACT, FLOAT, Arithmetic
 from imgcodec.codec.nets.klt import klt_of_patches
 from imgcodec.codec.nets.pyramid import CoarseFeatures, CoarserLatents, KltStep, MeanContext
 from imgcodec.codec.nets.transforms import Analysis, Synthesis
+from imgcodec.codec.stream.tables import Tables
 
 FINE_STRIDE = 16
 NUM_LEVELS = 3

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from imgcodec.codec.container import MAX_PIXELS
 from imgcodec.codec.errors import ImageFormatError, RefusedPictureError
 from imgcodec.codec.picture.base import Picture
 from imgcodec.codec.picture.colour import HDR_TRANSFERS, profile_of_file, space_of, to_srgb
 from imgcodec.codec.picture.depth import has_signed_bytes, is_wide, reduce_wide
 from imgcodec.codec.picture.metadata import EXIF_PREFIX, read_metadata, repair_info
 from imgcodec.codec.picture.probe import Facts, probe, raw_arguments, without_metadata
+from imgcodec.codec.stream.container import MAX_PIXELS
 
 PictureSource = str | os.PathLike | Image.Image | NDArray | bytes | BinaryIO | Picture
 

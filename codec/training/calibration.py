@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.nets.similarity import ssimulacra2_score, ssimulacra2_sum
+from imgcodec.codec.stream.tables import Tables
 from imgcodec.codec.training.validation import evaluate
 
 LOOKS = ((30, 40.0), (50, 60.0), (70, 74.0), (90, 87.0))

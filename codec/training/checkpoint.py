@@ -17,10 +17,10 @@ from torch import nn
 
 from imgcodec.codec.errors import CodecError, OptionError, UnknownModelError
 from imgcodec.codec.models.base import CodecModel
-from imgcodec.codec.models.installed import model_of_decoder
-from imgcodec.codec.models.weights import integers_to_float
 from imgcodec.codec.training.adversarial import Adversary
 from imgcodec.codec.training.recipe import Recipe
+from imgcodec.codec.weights.installed import model_of_decoder
+from imgcodec.codec.weights.store import integers_to_float
 
 
 def save_checkpoint(

@@ -11,25 +11,25 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.coders import Block, Count
 from imgcodec.codec.models.complexity import kmac_per_pixel
 from imgcodec.codec.models.registry import build_model
-from imgcodec.codec.models.weights import (
-    QUALITY_POSITIONS,
-    TABLE_PREFIX,
-    hash_of_tensors,
-    integers_to_float,
-)
 from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS
+from imgcodec.codec.stream.tables import Tables
 from imgcodec.codec.training.calibration import calibrate_quality
 from imgcodec.codec.training.checkpoint import (
     load_initial_weights,
     metadata_of_weights,
     open_weights,
     runs_of_weights,
+)
+from imgcodec.codec.weights.store import (
+    QUALITY_POSITIONS,
+    TABLE_PREFIX,
+    hash_of_tensors,
+    integers_to_float,
 )
 
 LICENCE = "MIT"

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from imgcodec.codec.entropy.tables import Tables
 from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.coders import Count
 from imgcodec.codec.picture.sheet import Panel, draw_sheet, enlarged, wrap
+from imgcodec.codec.stream.tables import Tables
 from imgcodec.codec.training.losses import Criterion
 
 QUALITIES = (10, 40, 70, 100)

@@ -46,8 +46,8 @@ class ImgcodecCodec:
         Raises:
             UnknownModelError: the model is not installed.
         """
-        from imgcodec.codec.models.installed import find_model
-        from imgcodec.codec.models.weights import load_model
+        from imgcodec.codec.weights.installed import find_model
+        from imgcodec.codec.weights.store import load_model
 
         ladder = load_model(find_model(model)).model.quality_ladder
         return cls(name, ladder, model, decoder, effort)
@@ -76,7 +76,7 @@ class ImgcodecCodec:
         Raises:
             UnknownModelError: the model is not installed.
         """
-        from imgcodec.codec.models.installed import find_model
+        from imgcodec.codec.weights.installed import find_model
 
         info = find_model(self.model)
         name = "decoder" if self.decoder == FIDELITY else f"{self.decoder} decoder"
@@ -91,14 +91,14 @@ class ImgcodecCodec:
         Raises:
             UnknownModelError: the model is not installed.
         """
-        from imgcodec.codec.models.installed import find_model, trained_losses
+        from imgcodec.codec.weights.installed import find_model, trained_losses
 
         return taught_columns(trained_losses(find_model(self.model), self.decoder))
 
     def sizes(self, data: bytes) -> tuple[float, float]:
         """Return (bytes of entropy-coded payload, likelihood estimate in bytes) of a file."""
         import imgcodec
-        from imgcodec.codec.container import read_stream
+        from imgcodec.codec.stream.container import read_stream
 
         stream = read_stream(data)
         payload = sum(len(part) for segment in stream.segments for part in segment)
@@ -118,7 +118,7 @@ class ImgcodecCodec:
         The methods of the coder classes are wrapped for the time of the block; the rest of the
         time of a call is transform time.
         """
-        from imgcodec.codec.entropy import coder
+        from imgcodec.codec.stream import coder
 
         seconds = 0.0
 
@@ -148,7 +148,7 @@ class ImgcodecCodec:
 
 def factories() -> dict[str, Factory]:
     """Return installed families, further decoders of installed models, tunes and efforts."""
-    from imgcodec.codec.models.installed import list_models
+    from imgcodec.codec.weights.installed import list_models
 
     models = list_models()
     named = {f"imgcodec-{model.family}": (model.family, FIDELITY) for model in models}

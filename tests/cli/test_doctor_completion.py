@@ -13,7 +13,7 @@ import pytest
 
 import imgcodec
 from imgcodec.cli import doctor
-from imgcodec.codec.models import installed
+from imgcodec.codec.weights import installed
 
 
 def test_a_whole_installation_is_good(invoke):

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import imgcodec
-from imgcodec.codec.container import read_stream, write_stream
+from imgcodec.codec.stream.container import read_stream, write_stream
 
 
 def _psnr_db(x, x_hat):

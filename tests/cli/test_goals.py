@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 import imgcodec
 from imgcodec.cli.goals import SizeType, target_of
-from imgcodec.codec.targets import psnr_db
+from imgcodec.codec.session.targets import psnr_db
 
 
 @pytest.mark.parametrize(

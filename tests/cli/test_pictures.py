@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 import imgcodec
-from imgcodec.codec.container import read_stream
+from imgcodec.codec.stream.container import read_stream
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from imgcodec.codec.models.installed import find_model, list_models
 from imgcodec.codec.models.registry import FAMILIES, build_model
-from imgcodec.codec.models.weights import LoadedModel, load_model
 from imgcodec.codec.nets import capsules
 from imgcodec.codec.training.bank import CropBank
 from imgcodec.codec.training.checkpoint import save_ema
 from imgcodec.codec.training.export import export
 from imgcodec.codec.training.recipe import Recipe, recipe_from_dict
+from imgcodec.codec.weights.installed import find_model, list_models
+from imgcodec.codec.weights.store import LoadedModel, load_model
 
 _TRANSFORMS = {
     "encoder_channels": [16, 16],

@@ -40,7 +40,7 @@ def golden_pictures() -> dict[str, tuple[np.ndarray, int, int]]:
 def main() -> None:
     """Pin the installed weights that are not, and write their golden files."""
     import imgcodec
-    from imgcodec.codec.models.installed import IDS_FILE, read_ids
+    from imgcodec.codec.weights.installed import IDS_FILE, read_ids
 
     ids = read_ids()
     for info in imgcodec.list_models():

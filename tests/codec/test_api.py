@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import imgcodec
-from imgcodec.codec.container import read_stream
+from imgcodec.codec.stream.container import read_stream
 from tests.codec.conftest import smooth_pictures
 
 

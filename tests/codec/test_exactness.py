@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 import imgcodec
-from imgcodec.codec.coding import decode_latents
-from imgcodec.codec.container import read_header, read_stream
-from imgcodec.codec.models.installed import read_ids
-from imgcodec.codec.models.weights import LoadedModel
 from imgcodec.codec.nets.exact import ExactPointwise
 from imgcodec.codec.nets.prior import CodePrior
+from imgcodec.codec.session.coding import decode_latents
+from imgcodec.codec.stream.container import read_header, read_stream
+from imgcodec.codec.weights.installed import read_ids
+from imgcodec.codec.weights.store import LoadedModel
 from tests.codec.conftest import smooth_pictures
 from tests.codec.doubles import Shuffled
 from tests.codec.golden import ENTRIES, GOLDEN_DIR

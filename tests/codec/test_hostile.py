@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import imgcodec
-from imgcodec.codec.container import Header, Stream, read_stream, write_stream
+from imgcodec.codec.stream.container import Header, Stream, read_stream, write_stream
 from tests.codec.conftest import smooth_pictures
 from tests.memory import allocating_less_than
 
@@ -101,7 +101,7 @@ def _forge(header: Header, payload: bytes) -> bytes:
     template = write_stream(Stream(small, [[payload]]))
     one_tile = Header(**{**header.__dict__, "height": 256, "width": 256, "tile_px": 256})
     assert one_tile.num_tiles == 1
-    from imgcodec.codec import container
+    from imgcodec.codec.stream import container
 
     head = container._write_header(header)
     chunk = b"D" + container.write_varint(len(payload)) + payload

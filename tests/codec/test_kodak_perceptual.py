@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 import imgcodec
-from imgcodec.codec.models.installed import find_model
-from imgcodec.codec.models.weights import load_model
+from imgcodec.codec.weights.installed import find_model
+from imgcodec.codec.weights.store import load_model
 
 DATA = os.environ.get("IMGCODEC_DATA")
 pytestmark = [

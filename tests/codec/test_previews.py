@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import imgcodec
-from imgcodec.codec.container import read_header
+from imgcodec.codec.stream.container import read_header
 from tests.codec.conftest import smooth_pictures
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import imgcodec
-from imgcodec.codec.coding import decode_latents
-from imgcodec.codec.container import read_stream
-from imgcodec.codec.entropy.coder import PassDecoder
-from imgcodec.codec.models.installed import find_model
-from imgcodec.codec.models.weights import load_model
+from imgcodec.codec.session.coding import decode_latents
+from imgcodec.codec.stream.coder import PassDecoder
+from imgcodec.codec.stream.container import read_stream
+from imgcodec.codec.weights.installed import find_model
+from imgcodec.codec.weights.store import load_model
 from tests.codec.conftest import make_tiny_weights, smooth_pictures
 from tests.codec.test_spec import SpecDecoder, act, index, shuffle
 

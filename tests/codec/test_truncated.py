@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import imgcodec
-from imgcodec.codec.coding import decode_latents
-from imgcodec.codec.container import chunk_sizes, read_stream, write_stream
-from imgcodec.codec.models.installed import find_model
-from imgcodec.codec.models.weights import load_model
+from imgcodec.codec.session.coding import decode_latents
+from imgcodec.codec.stream.container import chunk_sizes, read_stream, write_stream
+from imgcodec.codec.weights.installed import find_model
+from imgcodec.codec.weights.store import load_model
 from tests.codec.conftest import smooth_pictures
 
 QUALITY = 70

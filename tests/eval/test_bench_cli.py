@@ -168,8 +168,8 @@ def test_kodak_points_and_lpips_from_local_weights(data_dir: Path, tmp_path: Pat
 
 
 def test_every_installed_model_can_be_measured(photos: Path, tmp_path: Path) -> None:
-    from imgcodec.codec.models.installed import find_model, list_models
-    from imgcodec.codec.models.weights import load_model
+    from imgcodec.codec.weights.installed import find_model, list_models
+    from imgcodec.codec.weights.store import load_model
 
     models = list_models()
     codecs = []

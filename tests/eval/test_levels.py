@@ -12,8 +12,8 @@ from PIL import Image
 
 import imgcodec
 from imgcodec.cli.main import cli
-from imgcodec.codec.models.installed import find_model
-from imgcodec.codec.models.weights import load_model
+from imgcodec.codec.weights.installed import find_model
+from imgcodec.codec.weights.store import load_model
 from imgcodec.eval.levels import (
     LevelRow,
     levels_figure,

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("pandas")
 
-from imgcodec.codec.models.installed import find_model, trained_losses
+from imgcodec.codec.weights.installed import find_model, trained_losses
 from imgcodec.eval.anchors.base import taught_of
 from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.bdtable import bd_table

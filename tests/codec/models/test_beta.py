@@ -12,12 +12,12 @@ import torch
 from imgcodec.codec.errors import UnknownModelError
 from imgcodec.codec.models.base import normal_tables
 from imgcodec.codec.models.coders import Count, Relax, thresholds_of
-from imgcodec.codec.models.installed import find_model, find_model_of_stream
 from imgcodec.codec.models.registry import build_model
-from imgcodec.codec.models.weights import load_model
 from imgcodec.codec.nets.context import pass_masks
 from imgcodec.codec.nets.exact import EXACT, FLOAT, FloatArithmetic
 from imgcodec.codec.nets.rounding import round_by_cost, rounding_thresholds
+from imgcodec.codec.weights.installed import find_model, find_model_of_stream
+from imgcodec.codec.weights.store import load_model
 from tests.codec.conftest import TINY_SIZES, smooth_pictures
 from tests.codec.doubles import Record, Repeat
 

@@ -11,7 +11,6 @@ import torch
 from torch import distributions
 
 import imgcodec
-from imgcodec.codec.container import read_stream
 from imgcodec.codec.models.coders import Count
 from imgcodec.codec.models.convvae import (
     ConvVaeConfig,
@@ -21,9 +20,10 @@ from imgcodec.codec.models.convvae import (
     _to_blocks,
     kl_nats,
 )
-from imgcodec.codec.models.installed import find_model
-from imgcodec.codec.models.weights import load_model
+from imgcodec.codec.stream.container import read_stream
 from imgcodec.codec.training.losses import Criterion, LossRecipe
+from imgcodec.codec.weights.installed import find_model
+from imgcodec.codec.weights.store import load_model
 from tests.codec.conftest import make_tiny_weights
 from tests.codec.doubles import Record
 

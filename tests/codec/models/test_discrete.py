@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import imgcodec
-from imgcodec.codec.codebooks import codebook_sheet, draw_codebook
 from imgcodec.codec.models.coders import IntegerCoder
-from imgcodec.codec.models.installed import find_model
-from imgcodec.codec.models.weights import load_model
+from imgcodec.codec.weights.installed import find_model
+from imgcodec.codec.weights.store import load_model
+from imgcodec.eval.looks.codebooks import codebook_sheet, draw_codebook
 from tests.codec.conftest import make_tiny_weights, smooth_pictures
 from tests.codec.picture.test_sheet import picture_is_on
 

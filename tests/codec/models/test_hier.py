@@ -12,16 +12,16 @@ from torch import nn
 from torch.nn import functional as F
 
 import imgcodec
-from imgcodec.codec.coding import decode_latents
-from imgcodec.codec.container import read_stream
 from imgcodec.codec.models.hier import HierModel
-from imgcodec.codec.models.installed import find_model
 from imgcodec.codec.models.registry import build_model
-from imgcodec.codec.models.weights import LoadedModel, load_model
 from imgcodec.codec.nets.exact import EXACT, FLOAT
-from imgcodec.codec.tiles import Tile, tile_grid
-from imgcodec.codec.tiling import analyse_tile, synthesise
+from imgcodec.codec.session.coding import decode_latents
+from imgcodec.codec.session.tiling import analyse_tile, synthesise
+from imgcodec.codec.stream.container import read_stream
+from imgcodec.codec.stream.tiles import Tile, tile_grid
 from imgcodec.codec.training.checkpoint import read_weights
+from imgcodec.codec.weights.installed import find_model
+from imgcodec.codec.weights.store import LoadedModel, load_model
 from tests.codec.conftest import TINY_SIZES, make_tiny_weights, smooth_pictures
 from tests.codec.doubles import Record, Repeat, Shuffled
 

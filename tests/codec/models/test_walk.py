@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from imgcodec.codec.models.coders import Count, Given, Prefix, Relax, Train
-from imgcodec.codec.models.installed import find_model
 from imgcodec.codec.models.registry import FAMILIES
-from imgcodec.codec.models.weights import LoadedModel, load_model
 from imgcodec.codec.nets.exact import EXACT, FLOAT
+from imgcodec.codec.weights.installed import find_model
+from imgcodec.codec.weights.store import LoadedModel, load_model
 from tests.codec.conftest import make_tiny_weights, smooth_pictures
 from tests.codec.doubles import Record, Repeat
 

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import imgcodec
-from imgcodec.codec.models.installed import find_model
-from imgcodec.codec.models.weights import load_model
 from imgcodec.codec.training.checkpoint import read_weights
 from imgcodec.codec.training.export import export_decoder
 from imgcodec.codec.training.loop import train
 from imgcodec.codec.training.losses import LossRecipe
+from imgcodec.codec.weights.installed import find_model
+from imgcodec.codec.weights.store import load_model
 from tests.codec.conftest import make_tiny_weights, smooth_pictures, tiny_recipe_of
 
 

@@ -1,0 +1,151 @@
+"""One picture, encoded at whatever quality: what does not depend on it is done once."""
+
+from __future__ import annotations
+
+import logging
+from numbers import Integral
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from imgcodec.codec.errors import OptionError
+from imgcodec.codec.options import EncodeOptions
+from imgcodec.codec.picture.alpha import encode_alpha
+from imgcodec.codec.picture.read import PictureSource, read_picture, without_exif
+from imgcodec.codec.session.allocation import allocation_of
+from imgcodec.codec.session.coding import encode_tile
+from imgcodec.codec.session.exact_choice import ExactChooser
+from imgcodec.codec.session.painting import paint_over
+from imgcodec.codec.session.refinement import Progress
+from imgcodec.codec.session.timing import Timer
+from imgcodec.codec.stream.container import Header, Stream, parse_metadata_names, write_stream
+from imgcodec.codec.stream.tiles import tile_grid
+from imgcodec.codec.weights.installed import find_model
+from imgcodec.codec.weights.store import load_model
+
+logger = logging.getLogger(__name__)
+
+SLOW_EFFORT = 5
+"""From this effort on, lossless coding takes its time too."""
+
+
+class Encoder:
+    """A picture with the model and everything else that makes files of it.
+
+    Args:
+        image: as of `imgcodec.encode`.
+        options: how to encode it.
+        progress: called with the share of the work that is done, where it takes effort.
+        timer: gets the seconds of each stage.
+
+    Attributes:
+        picture: what is encoded.
+        chooser: of the blocks that are stored without loss.
+
+    Raises:
+        ImageFormatError, UnknownModelError, OptionError: as `imgcodec.encode`.
+    """
+
+    def __init__(
+        self,
+        image: PictureSource,
+        options: EncodeOptions,
+        *,
+        progress: Progress = lambda _: None,
+        timer: Timer | None = None,
+    ) -> None:
+        self._options, self._progress, self._timer = options, progress, timer or Timer()
+        kept = parse_metadata_names(options.metadata)
+        with self._timer.stage("reading"):
+            picture = read_picture(
+                image, frame=options.frame, strict=options.strict, max_pixels=options.max_pixels
+            )
+        self.picture = picture if "exif" in kept else without_exif(picture)
+        with self._timer.stage("loading the model"):
+            self._loaded = load_model(find_model(options.weights))
+        model = self._loaded.model
+        if options.effort > 1 and not model.can_price_errors:
+            raise OptionError(f"{model.family} has no latents to refine: its only effort is 1")
+        if model.is_gray_only and np.ptp(self.picture.pixels, axis=2).any():
+            logger.warning("%s keeps no colours: the picture becomes grey", model.family)
+        self._allocation = allocation_of(model, options.level_bits)
+        self._alpha = None if self.picture.alpha is None else encode_alpha(self.picture.alpha)
+        metadata = self.picture.metadata
+        self._metadata = {name: metadata[name] for name in metadata.keys() & kept}
+        height, width = self.picture.pixels.shape[:2]
+        self._tiles = tile_grid(height, width, options.tile_px, model.stride_px)
+        is_best = options.effort >= SLOW_EFFORT
+        self.chooser = ExactChooser(self.picture.pixels, options.exact, is_best=is_best)
+
+    @torch.inference_mode()
+    def at(
+        self, quality: int, rounding: float = 1.0, exact_mask: NDArray[np.bool_] | None = None
+    ) -> bytes:
+        """Return the file of a quality.
+
+        Args:
+            quality: 1 to 100.
+            rounding: as in `thresholds_of`.
+            exact_mask: bool, which blocks are stored without loss; None for what the chooser says.
+
+        Raises:
+            OptionError: there is no such quality.
+        """
+        if not (isinstance(quality, Integral) and 1 <= quality <= 100):
+            raise OptionError(f"quality must be an integer from 1 to 100, not {quality!r}")
+        quality = int(quality)
+        chooser, loaded, tile_px = self.chooser, self._loaded, self._options.tile_px
+        nothing = [[b""] * len(self._tiles)] * loaded.model.num_segments(quality)
+        with self._timer.stage("exact blocks"):
+            if exact_mask is None:
+                mask, payload = chooser.choose(loaded, quality, tile_px) or (None, None)
+            else:
+                mask, payload = exact_mask, chooser.encode(exact_mask)
+            if mask is not None and mask.all():
+                return self._file(quality, nothing, payload)
+            pixels = self.picture.pixels
+            if mask is not None:
+                pixels = paint_over(pixels, mask)
+        segments = self._encode_tiles(pixels, quality, rounding)
+        num_bytes = sum(len(part) for segment in segments for part in segment)
+        with self._timer.stage("exact blocks"):
+            if chooser.is_everything_better(loaded, num_bytes + len(payload or b"")):
+                return self._file(quality, nothing, chooser.everything)
+        return self._file(quality, segments, payload)
+
+    def _encode_tiles(
+        self, pixels: NDArray[np.uint8], quality: int, rounding: float
+    ) -> list[list[bytes]]:
+        """Return the streams of all tiles, segment by segment."""
+        count = len(self._tiles)
+        per_tile = [
+            encode_tile(
+                self._loaded,
+                pixels,
+                tile,
+                quality,
+                rounding=rounding,
+                allocation=self._allocation,
+                effort=self._options.effort,
+                progress=lambda share, done=number: self._progress((done + share) / count),
+                timer=self._timer,
+            )
+            for number, tile in enumerate(self._tiles)
+        ]
+        return [list(segment) for segment in zip(*per_tile, strict=True)]
+
+    def _file(self, quality: int, segments: list[list[bytes]], exact: bytes | None) -> bytes:
+        height, width = self.picture.pixels.shape[:2]
+        header = Header(
+            model_hash=self._loaded.stream_hash,
+            height=height,
+            width=width,
+            quality=quality,
+            is_gray=self.picture.is_gray,
+            has_alpha=self._alpha is not None,
+            has_exact=exact is not None,
+            tile_px=self._options.tile_px,
+            num_segments=len(segments),
+        )
+        return write_stream(Stream(header, segments, self._alpha, self._metadata, exact=exact))

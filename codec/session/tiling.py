@@ -1,0 +1,90 @@
+"""Tiles: large pictures in bounded memory, without seams.
+
+Transforms see a tile with a halo as wide as their receptive field, so that what they compute
+inside the tile is what they would have computed on the whole picture. Entropy models see the
+tile alone, so that every tile is a stream of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from imgcodec.codec.models.base import CodecModel
+from imgcodec.codec.stream.tiles import Tile, padded, tile_grid
+
+
+def analyse_tile(model: CodecModel, pixels: NDArray[np.uint8], tile: Tile, quality: int) -> Tensor:
+    """Return y (1, M, h, w) of one tile of a picture (H, W, 3).
+
+    The picture is continued beyond its right and bottom edges by repeating its last pixels.
+    """
+    stride = model.stride_px
+    height, width = (padded(side, stride) for side in pixels.shape[:2])
+    outer = _with_halo(tile, model.analysis_halo_px, height, width)
+    rows = np.minimum(np.arange(outer.top, outer.top + outer.height), pixels.shape[0] - 1)
+    columns = np.minimum(np.arange(outer.left, outer.left + outer.width), pixels.shape[1] - 1)
+    region = torch.from_numpy(pixels[rows[0] : rows[-1] + 1][rows - rows[0]][:, columns])
+    x = region.permute(2, 0, 1)[None].float().div_(255.0)
+    y = model.analysis(x.contiguous(memory_format=torch.channels_last), quality)
+    return _inner(y, tile, outer, stride)
+
+
+def region_of(model: CodecModel, crop: Tile, height: int, width: int) -> Tile:
+    """Return the part of the padded picture whose latents a rectangle of pixels depends on."""
+    stride = model.stride_px
+    size = padded(height, stride), padded(width, stride)
+    return _with_halo(_aligned(crop, stride), model.synthesis_halo_px, *size)
+
+
+def synthesise(
+    model: CodecModel,
+    y_hat: Tensor,
+    quality: int,
+    crop: Tile,
+    height: int,
+    width: int,
+    tile_px: int,
+) -> Iterator[tuple[Tile, NDArray[np.uint8]]]:
+    """Yield the windows that make up a rectangle of a picture, each with its pixels (h, w, 3).
+
+    Args:
+        y_hat: (1, M, h, w) latents of `region_of(model, crop, height, width)`.
+        crop: the rectangle; the windows start at its corner, not at the tiles of the file.
+        height: of the picture.
+        width: of the picture.
+        tile_px: side of the windows; those at the right and bottom may be smaller.
+    """
+    stride = model.stride_px
+    region = region_of(model, crop, height, width)
+    for part in tile_grid(crop.height, crop.width, tile_px, 1):
+        window = Tile(crop.top + part.top, crop.left + part.left, part.height, part.width)
+        outer = region_of(model, window, height, width)
+        top, left = (outer.top - region.top) // stride, (outer.left - region.left) // stride
+        bottom, right = top + outer.height // stride, left + outer.width // stride
+        latents = y_hat[:, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
+        x_hat = _inner(model.synthesis(latents, quality), window, outer, 1)
+        pixels = x_hat[0].permute(1, 2, 0).mul(255.0).round_().clamp_(0, 255).to(torch.uint8)
+        yield window, pixels.numpy()
+
+
+def _aligned(tile: Tile, stride: int) -> Tile:
+    top, left = tile.top // stride * stride, tile.left // stride * stride
+    height = padded(tile.top + tile.height - top, stride)
+    return Tile(top, left, height, padded(tile.left + tile.width - left, stride))
+
+
+def _with_halo(tile: Tile, halo: int, height: int, width: int) -> Tile:
+    top, left = max(0, tile.top - halo), max(0, tile.left - halo)
+    bottom = min(height, tile.top + tile.height + halo)
+    right = min(width, tile.left + tile.width + halo)
+    return Tile(top, left, bottom - top, right - left)
+
+
+def _inner(x: Tensor, tile: Tile, outer: Tile, stride: int) -> Tensor:
+    top, left = (tile.top - outer.top) // stride, (tile.left - outer.left) // stride
+    return x[:, :, top : top + tile.height // stride, left : left + tile.width // stride]

@@ -1,0 +1,1 @@
+"""Bytes: the container, the entropy coder and its integer tables; never torch."""

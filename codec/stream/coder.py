@@ -1,0 +1,276 @@
+"""Range coding of passes: the only module that knows constriction.
+
+A stream carries the passes of one segment of one tile, in order, as a big-endian binary fraction
+whose trailing zero bytes are left out. Within a pass the symbols are grouped by table row (rows
+ascending, raster order within a row), then come the values of the escapes. SPEC.md states the
+format; `tests/codec/stream/test_coder.py` decodes it with a decoder written from SPEC.md alone.
+
+Source: G. N. N. Martin, "Range encoding", 1979; constriction's queue coder (R. Bamler,
+arXiv:2201.01741) with 32-bit words, 64-bit state and 24-bit probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from imgcodec.codec.errors import CorruptStreamError
+from imgcodec.codec.stream.tables import (
+    MAX_MAGNITUDE,
+    MAX_SUFFIX_BITS,
+    PRECISION_BITS,
+    Tables,
+)
+
+_Model: TypeAlias = Any  # of constriction, which carries no types: Categorical or Uniform
+_Group: TypeAlias = tuple[int, int, int, _Model]  # first, last + 1, half width, model
+
+
+def _categorical(frequencies: NDArray[np.int64]) -> _Model:
+    """Return a model with exactly these frequencies, which must sum to 2**24.
+
+    constriction computes cdf_i = floor(sum_{j<i} p_j * (2**24 - n) / sum_j p_j) + i. With
+    p = frequencies - 1 the factor is exactly 1, so its cdf is the running sum of `frequencies`.
+    """
+    probabilities = (frequencies - 1).astype(np.float64)
+    return constriction.stream.model.Categorical(probabilities, lazy=False, perfect=False)
+
+
+@lru_cache(maxsize=16)
+def _row_models(tables: Tables) -> tuple[_Model, ...]:
+    return tuple(
+        _categorical(row[: 2 * half + 2])
+        for row, half in zip(tables.frequencies, tables.half_widths, strict=True)
+    )
+
+
+@lru_cache(maxsize=1)
+def _escape_models() -> tuple[_Model, _Model, tuple[_Model, ...]]:
+    """Return the models of an escape's suffix length, sign, and suffix of each length >= 1."""
+    # P(length = k) = 2**-(k + 1): the unary prefix of an Exp-Golomb code; the last two are equal.
+    lengths = np.minimum(np.arange(1, MAX_SUFFIX_BITS + 2), MAX_SUFFIX_BITS)
+    uniform = constriction.stream.model.Uniform
+    suffixes = tuple(uniform(1 << k) for k in range(1, MAX_SUFFIX_BITS + 1))
+    return _categorical(1 << (PRECISION_BITS - lengths)), uniform(2), suffixes
+
+
+class PassEncoder:
+    """Encodes passes into one stream."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._encoder = constriction.stream.queue.RangeEncoder()
+
+    def encode(self, q: NDArray, indexes: NDArray) -> None:
+        """Append a pass.
+
+        Args:
+            q: Integers of any shape, |q| <= 2**15.
+            indexes: Table row of each q, same shape, in [0, num_rows).
+
+        Raises:
+            ValueError: Shapes differ, the arrays are not integer, or a value is out of range.
+        """
+        q = np.asarray(q)
+        if q.shape != np.shape(indexes) or q.dtype.kind not in "iu":
+            raise ValueError("q must be an integer array of the same shape as indexes")
+        if q.size == 0:
+            return
+        if int(q.max()) > MAX_MAGNITUDE or int(q.min()) < -MAX_MAGNITUDE:
+            raise ValueError(f"the coder takes integers of magnitude up to {MAX_MAGNITUDE}")
+        order, groups = _grouped(self._tables, indexes)
+        values = q.ravel().astype(np.int32)[order]
+        escaped: list[NDArray[np.int32]] = []
+        for first, stop, half, model in groups:
+            group = values[first:stop]
+            symbols = group + np.int32(half)
+            outside = (symbols < 0) | (symbols > 2 * half)
+            if outside.any():
+                excess = np.abs(group[outside]) - half  # >= 1
+                escaped.append(np.where(group[outside] < 0, -excess, excess))
+                symbols[outside] = 2 * half + 1
+            self._encoder.encode(symbols, model)
+        if escaped:
+            self._encode_escapes(np.concatenate(escaped))
+
+    def _encode_escapes(self, signed_excess: NDArray[np.int32]) -> None:
+        length_model, sign_model, suffix_models = _escape_models()
+        excess = np.abs(signed_excess).astype(np.int32)
+        lengths = (np.frexp(excess.astype(np.float64))[1] - 1).astype(np.int32)
+        self._encoder.encode(lengths, length_model)
+        self._encoder.encode((signed_excess < 0).astype(np.int32), sign_model)
+        for k, model in enumerate(suffix_models, 1):
+            group = excess[lengths == k]
+            if group.size:
+                self._encoder.encode(group - np.int32(1 << k), model)
+
+    def to_bytes(self) -> bytes:
+        """Return the stream of all passes so far: the shortest bytes that decode to them."""
+        num_words, (lower, span) = self._encoder.pos()
+        # Sealing settles the carry into the first `num_words` words. The decoder reads zeros past
+        # the end, so any point of [lower, lower + span) ends the stream; take the shortest one.
+        sealed = self._encoder.get_compressed()
+        head = sealed[:num_words].astype(">u4").tobytes()
+        if lower + (1 << 32) - 1 >= 1 << 64:  # sealing carried: the words alone are in range
+            return head.rstrip(b"\0")
+        top = min(lower + span, 1 << 64)
+        for num_bytes in range(9):
+            unit = 64 - 8 * num_bytes
+            point = -(-lower >> unit)
+            if point << unit < top:
+                break
+        return (head + point.to_bytes(num_bytes, "big")).rstrip(b"\0")
+
+
+class PassDecoder:
+    """Decodes passes from one stream, in the order in which they were encoded.
+
+    A stream that is damaged decodes to other integers or raises; only the container's CRC tells
+    the two apart. Time and memory depend on the number of symbols asked for, not on the data.
+    """
+
+    def __init__(self, tables: Tables, data: bytes) -> None:
+        """Start decoding.
+
+        Raises:
+            CorruptStreamError: The data end in a zero byte, which no encoder writes.
+        """
+        if data.endswith(b"\0"):
+            raise CorruptStreamError("entropy-coded data end in a superfluous zero byte")
+        padded = data + bytes(-len(data) % 4)
+        words = np.frombuffer(padded, ">u4").astype(np.uint32)
+        self._tables = tables
+        self._decoder = constriction.stream.queue.RangeDecoder(words)
+
+    def decode(self, indexes: NDArray) -> NDArray[np.int32]:
+        """Decode a pass.
+
+        Args:
+            indexes: Table row of each integer, any shape, in [0, num_rows).
+
+        Returns:
+            int32 array of the same shape.
+
+        Raises:
+            CorruptStreamError: The data are invalid under these tables.
+            ValueError: `indexes` is not an integer array or out of range.
+        """
+        indexes = np.asarray(indexes)
+        order, groups = _grouped(self._tables, indexes)
+        values = np.empty(indexes.size, np.int32)
+        escaped: list[NDArray[np.intp]] = []
+        halves: list[NDArray[np.int32]] = []
+        for first, stop, half, model in groups:
+            symbols = self._decode_symbols(model, stop - first)
+            outside = np.flatnonzero(symbols > 2 * half)
+            if outside.size:
+                escaped.append(outside + first)
+                halves.append(np.full(outside.size, half, np.int32))
+            np.subtract(symbols, np.int32(half), out=values[first:stop])
+        if escaped:
+            values[np.concatenate(escaped)] = self._decode_escapes(np.concatenate(halves))
+        result = np.empty_like(values)
+        result[order] = values
+        return result.reshape(indexes.shape)
+
+    def finish(self) -> None:
+        """Check that the stream ends here.
+
+        Best effort: no valid stream is rejected; of those with 12 or more spare bytes one in a
+        thousand passes, fewer spare bytes often do. What certifies a stream is the container's CRC.
+
+        Raises:
+            CorruptStreamError: Data remain undecoded.
+        """
+        # constriction says "exhausted" once all words are read and the point is near the lower
+        # end of the interval. Halving the interval brings it there, reading at most one more word
+        # on the way, unless the point falls into the sliver that no symbol covers.
+        probe = self._decoder.clone()
+        half_model = _escape_models()[1]
+        for _ in range(32):
+            if probe.maybe_exhausted():
+                return
+            try:
+                probe.decode(half_model)
+            except AssertionError:
+                return
+        raise CorruptStreamError("entropy-coded data are longer than the picture needs")
+
+    def _decode_symbols(self, model: _Model, num: int) -> NDArray[np.int32]:
+        try:
+            return self._decoder.decode(model, num)
+        except AssertionError as error:  # constriction's InvalidData
+            raise CorruptStreamError("entropy-coded data are invalid") from error
+
+    def _decode_escapes(self, halves: NDArray[np.int32]) -> NDArray[np.int32]:
+        length_model, sign_model, suffix_models = _escape_models()
+        lengths = self._decode_symbols(length_model, halves.size)
+        negative = self._decode_symbols(sign_model, halves.size) == 1
+        magnitudes = halves + (np.int32(1) << lengths)
+        for k, model in enumerate(suffix_models, 1):
+            group = lengths == k
+            num = int(group.sum())
+            if num:
+                magnitudes[group] += self._decode_symbols(model, num)
+        if magnitudes.max() > MAX_MAGNITUDE:
+            raise CorruptStreamError("an escaped integer is out of range")
+        return np.where(negative, -magnitudes, magnitudes)
+
+
+class PrefixDecoder:
+    """Decodes those passes of a stream that its first bytes settle.
+
+    The whole stream lies between its beginning followed by zeros and its beginning followed by
+    ones, and between two numbers that decode to the same integers every number does. So a pass
+    is settled if, and only if, both ends of the range decode to the same.
+    """
+
+    def __init__(self, tables: Tables, data: bytes, missing_bytes: int) -> None:
+        """Start decoding.
+
+        Args:
+            tables: as for `PassDecoder`.
+            data: Beginning of the stream.
+            missing_bytes: How many bytes of it follow that are not there.
+        """
+        # While both ends decode alike they differ by less than the range, which is refilled when
+        # it falls below 2**32: no more than 8 bytes beyond the beginning are ever looked at.
+        ends = (data, data + b"\xff" * min(missing_bytes, 8))
+        self._decoders = [PassDecoder(tables, end.rstrip(b"\0")) for end in ends]
+
+    def decode(self, indexes: NDArray) -> NDArray[np.int32] | None:
+        """Decode a pass as `PassDecoder.decode`; None where it hangs on missing bytes.
+
+        After None the decoder is of no further use.
+        """
+        try:
+            first, last = (decoder.decode(indexes) for decoder in self._decoders)
+        except CorruptStreamError:
+            return None
+        return first if np.array_equal(first, last) else None
+
+    def finish(self) -> None:
+        """Accept whatever follows: the end of the stream is not there to be checked."""
+
+
+def _grouped(tables: Tables, indexes: NDArray) -> tuple[NDArray[np.intp], Iterator[_Group]]:
+    """Return the stable order that sorts `indexes`, and the groups of equal row within it."""
+    indexes = np.asarray(indexes)
+    if indexes.dtype.kind not in "iu":
+        raise ValueError("indexes must be an integer array")
+    if indexes.size and not (indexes.min() >= 0 and indexes.max() < tables.num_rows):
+        raise ValueError(f"indexes must be in [0, {tables.num_rows})")
+    rows = indexes.ravel().astype(np.uint16)  # numpy sorts 16-bit integers by radix
+    stops = np.cumsum(np.bincount(rows, minlength=tables.num_rows))
+    starts = stops - np.diff(stops, prepend=0)
+    models = _row_models(tables)
+    groups = (
+        (int(starts[r]), int(stops[r]), int(tables.half_widths[r]), models[r])
+        for r in np.flatnonzero(stops > starts)
+    )
+    return np.argsort(rows, kind="stable"), groups
