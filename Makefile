@@ -55,7 +55,7 @@ lint: $(VENV)/.full  ## check style (ruff) and types (mypy)
 	$(BIN)/ruff format --check .
 	@mkdir -p build/lint/imgcodec
 	@for name in $(PACKAGES); do ln -sfn ../../../$$name build/lint/imgcodec/$$name; done
-	@for name in __init__ __main__ pillow; do \
+	@for name in __init__ __main__ pillow pool; do \
 		ln -sf ../../../imgcodec/$$name.py build/lint/imgcodec/; done
 	cd build/lint && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml
 

@@ -6,6 +6,8 @@ name holds half a file; a process that is killed may leave `.NAME.XXXXXXXX.tmp` 
 nothing here ever reads, and which a batch into the same folder removes a day later.
 """
 
+# Long because naming, skipping, counting and reporting are one promise.
+
 from __future__ import annotations
 
 import functools

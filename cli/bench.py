@@ -1,5 +1,7 @@
 """``imgcodec bench``: this codec and others over a dataset, measured like a referee."""
 
+# Long because the most options of all commands.
+
 from __future__ import annotations
 
 import sys

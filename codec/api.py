@@ -152,21 +152,14 @@ def encode_to_target(
         )
 
 
-def _named_options() -> list[inspect.Parameter]:
-    return [
-        inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
-        )
-        for field in dataclasses.fields(EncodeOptions)
-    ]
-
-
 for _function in (encode, encode_to_target):  # so that help() and editors list the options
     _signature = inspect.signature(_function)
     _own = [p for p in _signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    _function.__signature__ = _signature.replace(  # type: ignore[attr-defined]
-        parameters=[*_own, *_named_options()]
-    )
+    _named = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default)
+        for f in dataclasses.fields(EncodeOptions)
+    ]
+    vars(_function)["__signature__"] = _signature.replace(parameters=[*_own, *_named])
 
 
 @torch.inference_mode()

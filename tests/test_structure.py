@@ -148,6 +148,22 @@ def _module(name: str, modules: dict[str, Path]) -> str | None:
     return name or None
 
 
+def test_long_files_say_why(root: Path) -> None:
+    """Of one public idea a file, 300 lines are plenty; what is longer has a reason."""
+    for _, file in _modules(root):
+        lines = file.read_text().splitlines()
+        if len(lines) > 300:
+            head = lines[: lines.index("from __future__ import annotations")]
+            assert any(line.startswith("# Long because ") for line in head), file
+
+
+def test_types_are_shipped(root: Path) -> None:
+    config = configparser.ConfigParser()
+    config.read(root / "setup.cfg")
+    assert config["options.package_data"]["imgcodec"].split() == ["py.typed"]
+    assert (root / "imgcodec" / "py.typed").exists()
+
+
 def test_imports_only_point_down(root: Path) -> None:
     wrong = []
     for name, file in _modules(root):

@@ -23,6 +23,8 @@ quadtree passes, He et al. arXiv 2103.15306, Li et al. arXiv 2302.14402 (section
 vectors, Cui et al. arXiv 2003.02012; integer networks, Balle et al. ICLR 2019.
 """
 
+# Long because a family is one file.
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -34,8 +36,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgcodec.codec.models.base import CodecModel, NoTerms, TrainOutput, normal_tables
-from imgcodec.codec.models.coders import Block, Coder, Train
+from imgcodec.codec.models.coders import Block, Coder
 from imgcodec.codec.models.masked import MaskedLatent
+from imgcodec.codec.models.relaxed import Train
 from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.blocks import Block as ResidualBlock
 from imgcodec.codec.nets.blocks import anchor_weights, pointwise

@@ -30,6 +30,8 @@ of a VAE with a step from its posterior, Yang et al. arXiv 2002.08158. The defau
 262,000 parameters and take 2.5 kMAC/px to encode, 2.4 to decode.
 """
 
+# Long because a family is one file, and this one trains in its own way.
+
 from __future__ import annotations
 
 import math

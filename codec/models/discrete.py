@@ -15,6 +15,8 @@ groups. Families differ in their quantisers only. Residual stages: Zeghidour et 
 2107.03312; discrete latents under a learned prior: van den Oord et al. arXiv 1711.00937.
 """
 
+# Long because two families share their whole walk and training here.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -28,7 +30,8 @@ from torch.nn import functional as F
 
 from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.base import CodecModel, TrainOutput
-from imgcodec.codec.models.coders import Block, Coder, Train
+from imgcodec.codec.models.coders import Block, Coder
+from imgcodec.codec.models.relaxed import Train
 from imgcodec.codec.nets.choices import CENTRE, NUM_ROWS, ROWS_PER_LOGIT, rows_of_logits
 from imgcodec.codec.nets.codebook import perplexity, used_share
 from imgcodec.codec.nets.exact import FLOAT, Arithmetic

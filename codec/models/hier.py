@@ -27,6 +27,8 @@ Sources: Laplacian pyramid, Burt and Adelson 1983; hierarchical VAE as a codec, 
 2208.13056; otherwise as beta.
 """
 
+# Long because a family is one file: three levels, their start, walk, previews and training.
+
 from __future__ import annotations
 
 import math
@@ -45,8 +47,9 @@ from imgcodec.codec.models.base import (
     TrainOutput,
     normal_tables,
 )
-from imgcodec.codec.models.coders import Block, Coder, Prefix, Train
+from imgcodec.codec.models.coders import Block, Coder
 from imgcodec.codec.models.level import Level
+from imgcodec.codec.models.relaxed import Prefix, Train
 from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.blocks import anchor_weights
 from imgcodec.codec.nets.context import RowContext

@@ -1,5 +1,7 @@
 """Pictures in: whatever Pillow reads, to 8-bit RGB with alpha and metadata."""
 
+# Long because every way in which a file can mislead has its place here.
+
 from __future__ import annotations
 
 import logging

@@ -6,6 +6,8 @@ hold beside the samples is applied to them: the profile by converting to sRGB, t
 turning.
 """
 
+# Long because every format has its row and its rules here.
+
 from __future__ import annotations
 
 import logging

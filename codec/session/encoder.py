@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from numbers import Integral
 
@@ -128,12 +129,16 @@ class Encoder:
                 rounding=rounding,
                 allocation=self._allocation,
                 effort=self._options.effort,
-                progress=lambda share, done=number: self._progress((done + share) / count),
+                progress=functools.partial(self._tell, number, count),
                 timer=self._timer,
             )
             for number, tile in enumerate(self._tiles)
         ]
         return [list(segment) for segment in zip(*per_tile, strict=True)]
+
+    def _tell(self, done: int, count: int, share: float) -> None:
+        """Report the progress of one of several tiles, `done` of which are done."""
+        self._progress((done + share) / count)
 
     def _file(self, quality: int, segments: list[list[bytes]], exact: bytes | None) -> bytes:
         height, width = self.picture.pixels.shape[:2]

@@ -15,6 +15,8 @@ What was tried instead and was worse here: stochastic Gumbel annealing (Yang et 
 2006.04240), whose noise reaches all later means through the masked passes.
 """
 
+# Long because both stages of the search share their state.
+
 from __future__ import annotations
 
 import copy
@@ -29,7 +31,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from imgcodec.codec.models.base import CodecModel
-from imgcodec.codec.models.coders import Count, Given, Relax
+from imgcodec.codec.models.coders import Count
+from imgcodec.codec.models.relaxed import Given, Relax
 from imgcodec.codec.nets.exact import FLOAT
 from imgcodec.codec.nets.rate import rows_to_indexes
 from imgcodec.codec.session.allocation import rate_weight

@@ -7,6 +7,8 @@ can be shown as it is meant to look, and the file always ends in a critical chun
 truncation goes unnoticed. Segment-major order makes a prefix of the data a picture of lower rate.
 """
 
+# Long because writer, reader, and reader of beginnings must agree line by line.
+
 from __future__ import annotations
 
 import zlib

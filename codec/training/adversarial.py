@@ -5,6 +5,8 @@ training step the loop adds `generator_terms` to its loss, steps its optimisers,
 `discriminator_step` with the same pictures.
 """
 
+# Long because the discriminators, their losses and schedule only make sense together.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

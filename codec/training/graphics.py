@@ -4,6 +4,8 @@ Photographs teach a codec nothing about hard edges between flat colours. Drawing
 every crop, from a seeded generator; fonts are those that the machine has, Pillow's own at least.
 """
 
+# Long because each kind of drawing is a function of its own.
+
 from __future__ import annotations
 
 import random

@@ -1,5 +1,7 @@
 """The training loop: knows optimisers, schedules and files, but not what is inside a model."""
 
+# Long because one run, from its first step to its last file, reads top to bottom.
+
 from __future__ import annotations
 
 import copy

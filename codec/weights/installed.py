@@ -6,6 +6,7 @@ Nothing here needs torch, so that questions about models and files are answered 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def _installed() -> list[Path]:
     return [path for path in paths if "." not in path.stem]
 
 
-def find_model(name: str | Path) -> ModelInfo:
+def find_model(name: str | os.PathLike[str]) -> ModelInfo:
     """Return the model of a family name (its newest), an id, or a path to a weights file.
 
     Raises:
@@ -91,7 +92,9 @@ def find_model(name: str | Path) -> ModelInfo:
     return read_info(WEIGHTS_DIR / f"{newest}.safetensors")
 
 
-def find_model_of_stream(stream_hash: bytes, name: str | Path | None = None) -> ModelInfo:
+def find_model_of_stream(
+    stream_hash: bytes, name: str | os.PathLike[str] | None = None
+) -> ModelInfo:
     """Return the model that wrote a stream, among those installed and the file `name`.
 
     Raises:

@@ -11,8 +11,9 @@ import torch
 
 from imgcodec.codec.errors import UnknownModelError
 from imgcodec.codec.models.base import normal_tables
-from imgcodec.codec.models.coders import Count, Relax, thresholds_of
+from imgcodec.codec.models.coders import Count, thresholds_of
 from imgcodec.codec.models.registry import build_model
+from imgcodec.codec.models.relaxed import Relax
 from imgcodec.codec.nets.context import pass_masks
 from imgcodec.codec.nets.exact import EXACT, FLOAT, FloatArithmetic
 from imgcodec.codec.nets.rounding import round_by_cost, rounding_thresholds

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from imgcodec.codec.models.coders import Count, Given, Prefix, Relax, Train
+from imgcodec.codec.models.coders import Count
 from imgcodec.codec.models.registry import FAMILIES
+from imgcodec.codec.models.relaxed import Given, Prefix, Relax, Train
 from imgcodec.codec.nets.exact import EXACT, FLOAT
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import LoadedModel, load_model

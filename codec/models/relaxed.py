@@ -1,0 +1,153 @@
+"""Coders whose answers have a gradient: for training, and for effort."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from imgcodec.codec.models.coders import Block, Coder, thresholds_of
+from imgcodec.codec.nets.choices import bits_of_choices
+from imgcodec.codec.nets.rate import bits_of_integers, bits_of_residual, rows_to_indexes
+from imgcodec.codec.nets.rounding import round_by_cost, to_integers
+from imgcodec.codec.stream.tables import Tables
+
+
+class Train(Coder):
+    """Integers that would be sent, straight through, and their bits.
+
+    The bits are those of the integers, but their gradient in the latents is that of noisy ones:
+    table rows learn from true integers, transforms from a smooth rate.
+
+    Args:
+        tables: of the encoder whose rounding is to be followed.
+        rounding: as in `thresholds_of`.
+
+    Attributes:
+        bits: (B,) by part, of what was coded so far.
+    """
+
+    def __init__(self, tables: Tables, rounding: float = 1.0) -> None:
+        self._thresholds = thresholds_of(tables, rounding)
+        self.bits: dict[str, Tensor] = {}
+
+    @property
+    def total_bits(self) -> Tensor:
+        """Bits (B,) of all parts."""
+        return torch.stack(list(self.bits.values())).sum(dim=0)
+
+    def code(self, block: Block, error: Tensor | None, rows: Tensor) -> Tensor | None:
+        """Round by cost and count; see `Coder.code`."""
+        assert error is not None
+        rows = rows.expand_as(error)
+        x, own_rows = block.gather(error), block.gather(rows)
+        q = self._integers(block, x, own_rows)
+        count = bits_of_choices(q, own_rows) if block.is_choice else self._bits(q, x, own_rows)
+        self.bits[block.part] = self.bits.get(block.part, 0) + count.sum(dim=1)
+        return block.scatter(q, error.shape)
+
+    def context(self, q: Tensor) -> Tensor:
+        """Return the integers without their gradient."""
+        return q.detach()
+
+    def _integers(self, block: Block, x: Tensor, rows: Tensor) -> Tensor:
+        """Return the integers of values (B, n), with the gradient of these."""
+        values = x.detach()
+        if block.is_plain:
+            q = torch.round(values)
+        else:
+            thresholds = self._thresholds.to(x.device)
+            q = round_by_cost(values, rows_to_indexes(rows.detach()), thresholds)
+        return x + (q - values)
+
+    def _bits(self, q: Tensor, x: Tensor, rows: Tensor) -> Tensor:
+        """Return the bits of integers (B, n) that were made of `x`, under normals."""
+        return bits_of_integers(q.detach(), x, rows)
+
+
+class Relax(Train):
+    """The same without the noise, for the latents of one picture: the gradient is its mean.
+
+    Attributes:
+        integers: (1, C, h, w) by part.
+        sent: int32 (n,) by the name of a block, what an encoder would send.
+    """
+
+    def __init__(self, tables: Tables, rounding: float = 1.0) -> None:
+        super().__init__(tables, rounding)
+        self.integers: dict[str, Tensor] = {}
+        self.sent: dict[str, NDArray[np.int32]] = {}
+
+    def code(self, block: Block, error: Tensor | None, rows: Tensor) -> Tensor | None:
+        """Round by cost, count and remember; see `Coder.code`."""
+        q = super().code(block, error, rows)
+        assert q is not None
+        known = q.detach()
+        self.integers[block.part] = self.integers.get(block.part, 0) + known
+        self.sent[block.name] = to_integers(block.gather(known)[0])
+        return q
+
+    def _bits(self, q: Tensor, x: Tensor, rows: Tensor) -> Tensor:
+        upper, lower = (bits_of_residual(x.detach() + half, rows.detach()) for half in (0.5, -0.5))
+        smooth = (upper - lower) * x
+        return bits_of_residual(q.detach(), rows) + smooth - smooth.detach()
+
+
+class Given(Relax):
+    """Integers that are known, and what they do to everything after them.
+
+    Args:
+        tables: as in `Train`.
+        given: (1, C, h, w) by part.
+
+    Attributes:
+        rows: the real-valued table rows by part.
+    """
+
+    def __init__(self, tables: Tables, given: Mapping[str, Tensor]) -> None:
+        super().__init__(tables)
+        self._given = given
+        self.rows: dict[str, Tensor] = {}
+
+    def code(self, block: Block, error: Tensor | None, rows: Tensor) -> Tensor | None:
+        """Return what is given and count its bits; see `Coder.code`."""
+        given = self._given[block.part]
+        rows = rows.expand_as(given)
+        own = block.scatter(block.gather(rows.detach()), given.shape)
+        self.rows[block.part] = self.rows.get(block.part, 0) + own
+        return super().code(block, given, rows)
+
+    def context(self, q: Tensor) -> Tensor:
+        """Return the integers."""
+        return q
+
+    def _integers(self, block: Block, x: Tensor, rows: Tensor) -> Tensor:
+        return x
+
+    def _bits(self, q: Tensor, x: Tensor, rows: Tensor) -> Tensor:
+        return bits_of_residual(q.detach(), rows)
+
+
+class Prefix(Coder):
+    """What another coder says of the first segments, and no more.
+
+    Args:
+        coder: who is asked.
+        num_segments: how many segments there are.
+    """
+
+    def __init__(self, coder: Coder, num_segments: int) -> None:
+        self._coder, self._num_segments = coder, num_segments
+
+    def code(self, block: Block, error: Tensor | None, rows: Tensor) -> Tensor | None:
+        """Ask, or say that there are no more; see `Coder.code`."""
+        if block.segment >= self._num_segments:
+            return None
+        return self._coder.code(block, error, rows)
+
+    def context(self, q: Tensor) -> Tensor:
+        """Ask; see `Coder.context`."""
+        return self._coder.context(q)
