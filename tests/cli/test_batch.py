@@ -310,7 +310,7 @@ def test_notes_of_the_library_name_the_file(invoke, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["a.png", "in/b.png"], "several inputs need -o DIR"),
+        (["a.png", "in/b.png"], "did you mean in/b.cvb, or -o DIR"),
         (["a.png", "in/b.png", "in/deep/d.png"], "several inputs need -o DIR"),
         (["*.png"], "a pattern of inputs needs -o DIR"),
         (["in"], "-r -o DIR"),
