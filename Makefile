@@ -14,7 +14,7 @@ WORKERS ?= 2
 PACKAGES := cli codec configs datasets eval
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format train bench build clean
+.PHONY: help install demo test test-all lint format train bench tables build clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ train: $(VENV)/.full  ## train the beta model on the shards below IMGCODEC_DATA
 
 bench: $(VENV)/.full  ## measure against other codecs on DATASET=kodak, write a report
 	$(BIN)/imgcodec bench --dataset $(DATASET) --out runs/bench --resume
+
+tables: $(VENV)/.full  ## make the tables of README.md and MODELS.md anew from eval/results
+	$(BIN)/python -m imgcodec.eval.documents README.md MODELS.md
 
 build: $(VENV)/.full  ## build a wheel in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -1,0 +1,161 @@
+"""Tables of README.md and MODELS.md, made from the rows of runs: no number is typed by hand.
+
+A table stands between two comments, of which the first says in YAML what it is made of:
+
+    <!-- table: {kind: bd, metrics: [psnr, vif], anchor: avif, codec: imgcodec-beta,
+      lines: {Kodak: {rows: eval/results/kodak/rows_eye.csv}}} -->
+    <!-- end of table -->
+
+`python -m imgcodec.eval.documents README.md MODELS.md` makes all tables anew.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from imgcodec.codec.files import write_atomically
+from imgcodec.codec.weights.installed import find_model, trained_losses
+from imgcodec.eval.bdtable import bd_table
+from imgcodec.eval.quality import quality_of, taught_columns
+from imgcodec.eval.results import read_rows, summarise
+
+_TABLE = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def bd_rates(
+    metrics: Sequence[str], lines: dict[str, dict[str, str]], taught: str = "", **common: str
+) -> list[list[str]]:
+    """Return BD-rates, a line each: of a codec against an anchor in a file of rows.
+
+    Args:
+        metrics: columns.
+        lines: label of a line to its `codec`, `anchor` and `rows`.
+        taught: model whose losses get a dagger.
+        common: what all lines have in common.
+    """
+    marked = _taught(taught)
+    qualities = [quality_of(column) for column in metrics]
+    table = [["BD-rate", *(q.label + q.taught_mark(marked) for q in qualities)]]
+    for label, own in lines.items():
+        line = common | own
+        found = {
+            entry.column: f"{entry.percent:+.1f} %"
+            for entry in bd_table(read_rows(Path(line["rows"])), line["anchor"], metrics=qualities)
+            if entry.codec == line["codec"] and not entry.refused
+        }
+        table.append([label, *(found.get(column, "") for column in metrics)])
+    return table
+
+
+def points(
+    rows: str, codecs: dict[str, str], metrics: Sequence[str], taught: str = ""
+) -> list[list[str]]:
+    """Return a line for each setting of each codec: means over the pictures.
+
+    Args:
+        rows: file of rows.
+        codecs: name in the rows to name in the table.
+        metrics: columns.
+        taught: model whose losses get a dagger.
+    """
+    marked = _taught(taught)
+    qualities = [quality_of(column) for column in metrics]
+    titles = [f"{q.label}{q.taught_mark(marked)} {q.unit}".strip() for q in qualities]
+    means = summarise(read_rows(Path(rows)))
+    lines = [["setting", "bpp", *titles]]
+    for name, label in codecs.items():
+        for record in means[means["codec"] == name].sort_values("bpp").to_dict("records"):
+            values = [f"{record[q.column]:.{q.digits}f}" for q in qualities]
+            lines.append([f"{label} {record['setting']}", f"{record['bpp']:.3f}", *values])
+    return lines
+
+
+def held_out(file: str, column: str = "loss", digits: int = 3) -> list[list[str]]:
+    """Return a line for each validation of a training run: one value by kind and quality.
+
+    Args:
+        file: validation.csv of the run.
+        column: which of its values.
+        digits: decimals.
+    """
+    frame = pd.read_csv(file)
+    keys = list(dict.fromkeys(zip(frame["kind"], frame["quality"], strict=True)))
+    keys.sort(key=lambda key: list(frame["kind"]).index(key[0]))
+    lines = [["step", *(f"{kind} {quality}" for kind, quality in keys)]]
+    for step, group in frame.groupby("step"):
+        found = group.groupby(["kind", "quality"])[column].last()
+        cells = [f"{found[key]:.{digits}f}" if key in found else "" for key in keys]
+        lines.append([f"{step:,}", *cells])
+    return lines
+
+
+def model_facts(id: str, **told: str) -> list[list[str]]:
+    """Return what a weights file says of itself, below what is told of it.
+
+    Args:
+        id: of the model.
+        told: name of a line to its text.
+    """
+    info = find_model(id)
+    sizes = (
+        f"{info.params:,} parameters, {info.kmac_encode:.1f} kMAC/px to encode, "
+        f"{info.kmac_decode:.1f} kMAC/px to decode (`imgcodec models`)"
+    )
+    weights = f"{info.bytes:,} bytes, float16 and integers, hash `{info.hash[:8]}`"
+    facts = told | {
+        "parameters, complexity": sizes,
+        "weights": weights,
+        "licence": info.licence,
+    }
+    if info.runs:
+        facts["training runs"] = "; ".join(_run(run) for run in info.runs)
+    return [["", ""], *([name, text] for name, text in facts.items())]
+
+
+def _run(run: dict[str, Any]) -> str:
+    text = f"{run['recipe']}, {run['steps']:,} steps"
+    if "batch_size" in run:
+        text += f" of {run['batch_size']} crops of {run['crop_px']} px"
+    return text
+
+
+KINDS: dict[str, Callable[..., list[list[str]]]] = {
+    "bd": bd_rates,
+    "points": points,
+    "held-out": held_out,
+    "model": model_facts,
+}
+
+
+def with_tables(text: str) -> str:
+    """Return a document with all its tables made anew; paths are those of the working folder."""
+
+    def table(match: re.Match[str]) -> str:
+        options: dict[str, Any] = yaml.safe_load(match[2])
+        header, *lines = KINDS[options.pop("kind")](**options)
+        ruled = [header, ["---"] * len(header), *lines]
+        body = "".join(f"| {' | '.join(cells)} |\n" for cells in ruled)
+        return match[1] + body + match[3]
+
+    return _TABLE.sub(table, text)
+
+
+def _taught(model: str) -> frozenset[str]:
+    return taught_columns(trained_losses(find_model(model))) if model else frozenset()
+
+
+def main(paths: Sequence[str]) -> None:
+    """Make the tables of documents anew."""
+    for path in map(Path, paths):
+        write_atomically(path, with_tables(path.read_text(encoding="utf-8")).encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
