@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 Goal = tuple[str, float]
 """Name and value of a target: picklable, as batches need it."""
 
-_NAMES = ("bytes", "bpp", "psnr", "lpips", "ssimulacra2")
 _UNITS = {
     "": 1,
     "b": 1,
@@ -27,6 +27,19 @@ _UNITS = {
     "mib": 1024**2,
 }
 _POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+@dataclass(frozen=True)
+class GoalOption:
+    """A target of the command line: `--target-NAME`.
+
+    Attributes:
+        metavar, type, help: of the option.
+    """
+
+    metavar: str
+    type: click.ParamType
+    help: str
 
 
 class SizeType(click.ParamType):
@@ -46,43 +59,30 @@ class SizeType(click.ParamType):
         return size
 
 
+GOALS = {
+    "bytes": GoalOption(
+        "SIZE",
+        SizeType(),
+        "Search for the best quality in at most SIZE (40000, 40k, 40KiB, 1.5M).",
+    ),
+    "bpp": GoalOption("BPP", _POSITIVE, "The same in bits per pixel."),
+    "psnr": GoalOption("DB", _POSITIVE, "Search for the smallest file with at least this PSNR."),
+    "lpips": GoalOption(
+        "D", _POSITIVE, "The same with at most this LPIPS distance; needs imgcodec[eval]."
+    ),
+    "ssimulacra2": GoalOption(
+        "SCORE", click.FLOAT, "The same with at least this SSIMULACRA2 score; needs imgcodec[eval]."
+    ),
+}
+"""What a file should be like: sizes, and any metric of `eval.quality` by its name."""
+
+
 def goal_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--quality`` and the targets, passed on as ``quality`` and ``goal``, one or none set."""
 
-    @click.option(
-        "-q",
-        "--quality",
-        type=click.IntRange(1, 100),
-        help="From 1 (smallest file) to 100 (best picture).  [default: 60]",
-    )
-    @click.option(
-        "--target-bytes",
-        metavar="SIZE",
-        type=SizeType(),
-        help="Search for the best quality in at most SIZE (40000, 40k, 40KiB, 1.5M).",
-    )
-    @click.option("--target-bpp", metavar="BPP", type=_POSITIVE, help="The same in bits per pixel.")
-    @click.option(
-        "--target-psnr",
-        metavar="DB",
-        type=_POSITIVE,
-        help="Search for the smallest file with at least this PSNR.",
-    )
-    @click.option(
-        "--target-lpips",
-        metavar="D",
-        type=_POSITIVE,
-        help="The same with at most this LPIPS distance; needs imgcodec[eval].",
-    )
-    @click.option(
-        "--target-ssimulacra2",
-        metavar="SCORE",
-        type=float,
-        help="The same with at least this SSIMULACRA2 score; needs imgcodec[eval].",
-    )
     @functools.wraps(function)
     def wrapper(*args: Any, quality: int | None, **kwargs: Any) -> Any:
-        values = {name: kwargs.pop(f"target_{name}") for name in _NAMES}
+        values = {name: kwargs.pop(_parameter(name)) for name in GOALS}
         goals = [(name, value) for name, value in values.items() if value is not None]
         if len(goals) + (quality is not None) > 1:
             given = [f"--target-{name}" for name, _ in goals]
@@ -90,24 +90,45 @@ def goal_options(function: Callable[..., Any]) -> Callable[..., Any]:
             raise click.UsageError(f"{' and '.join(given)} exclude each other: give one.")
         return function(*args, quality=quality, goal=goals[0] if goals else None, **kwargs)
 
-    return wrapper
+    for name, option in reversed(GOALS.items()):
+        add = click.option(
+            f"--target-{name}",
+            _parameter(name),
+            metavar=option.metavar,
+            type=option.type,
+            help=option.help,
+        )
+        wrapper = add(wrapper)
+    quality = click.option(
+        "-q",
+        "--quality",
+        type=click.IntRange(1, 100),
+        help="From 1 (smallest file) to 100 (best picture).  [default: 60]",
+    )
+    return quality(wrapper)
+
+
+def _parameter(goal: str) -> str:
+    return f"target_{goal.replace('-', '_')}"
 
 
 def target_of(goal: Goal) -> Target:
-    """Return the target for one picture; LPIPS and SSIMULACRA2 come from the evaluation harness.
+    """Return the target for one picture; all but sizes and PSNR come from the evaluation harness.
 
     Raises:
         MetricError: a package or the weights of the metric are missing.
     """
     from imgcodec.codec.session.targets import Target, psnr_db
-    from imgcodec.eval.quality import quality_of
+    from imgcodec.eval.quality import find_quality
 
     name, value = goal
     if name in ("bytes", "bpp"):
         return Target(name, value)
     if name == "psnr":
         return Target(name, value, psnr_db)
-    return Target(name, value, _measure(name), lower_is_better=not quality_of(name).is_better_up)
+    found = find_quality(name)
+    assert found is not None
+    return Target(name, value, _measure(name), lower_is_better=not found[0].is_better_up)
 
 
 def _measure(name: str) -> Callable[[Any, Any], float]:
