@@ -27,6 +27,7 @@ _UNITS = {
     "mib": 1024**2,
 }
 _POSITIVE = click.FloatRange(min=0, min_open=True)
+_SIMILARITY = click.FloatRange(min=0, max=1, min_open=True)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,9 @@ GOALS = {
     ),
     "ssimulacra2": GoalOption(
         "SCORE", click.FLOAT, "The same with at least this SSIMULACRA2 score; needs imgcodec[eval]."
+    ),
+    "ms-ssim": GoalOption(
+        "S", _SIMILARITY, "The same with at least this MS-SSIM; needs imgcodec[eval]."
     ),
 }
 """What a file should be like: sizes, and any metric of `eval.quality` by its name."""
