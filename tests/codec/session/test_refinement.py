@@ -28,9 +28,9 @@ def test_every_effort_has_its_steps():
     assert list(STEPS_OF_EFFORT) == list(range(1, MAX_EFFORT + 1))
 
 
-def _cost(data: bytes, picture: np.ndarray) -> float:
+def _cost(data: bytes, picture: np.ndarray, model: str = MODEL) -> float:
     """Return bits + lambda * squared error of a file."""
-    loaded = load_model(find_model(MODEL))
+    loaded = load_model(find_model(model))
     error = np.asarray(imgcodec.decode(data)).astype(float) - picture
     return 8 * len(data) + rate_weight(loaded.model, QUALITY) * np.square(error).sum() / 3
 
@@ -52,6 +52,17 @@ def test_more_effort_costs_less(files, picture):
     costs = [_cost(data, picture) for _, data in sorted(files.items())]
     assert costs == sorted(costs, reverse=True)
     assert costs[-1] < 0.98 * costs[0]
+
+
+def test_levels_are_refined_as_well():
+    wide = photograph(128, 192)
+    files = [
+        imgcodec.encode(wide, model="hier", quality=QUALITY, effort=effort) for effort in (1, 3, 6)
+    ]
+    costs = [_cost(data, wide, "hier") for data in files]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < 0.99 * costs[0]
+    assert [len(imgcodec.inspect(data).levels) for data in files] == [3, 3, 3]
 
 
 def test_refined_files_have_the_header_of_others_and_verify(files):
