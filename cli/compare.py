@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import click
 
 from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.files import INPUT, choose_output, read_source, write_bytes
-from imgcodec.cli.values import CODECS
+from imgcodec.cli.values import CODECS, CropType
 from imgcodec.eval.quality import TAUGHT_NOTE, metric_names
 
 if TYPE_CHECKING:
@@ -53,6 +52,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".html")
     "--crop",
     "crops",
     metavar="X,Y,W,H",
+    type=CropType(),
     multiple=True,
     help="Part to enlarge, in pixels; may be repeated. Default: where the detail is.",
 )
@@ -82,7 +82,7 @@ def compare(
     codec_list: str,
     target_bpp: float | None,
     quality: int | None,
-    crops: tuple[str, ...],
+    crops: tuple[tuple[int, int, int, int], ...],
     num_crops: int,
     metric_list: str | None,
     out: str | None,
@@ -105,18 +105,17 @@ def compare(
     target = out or f"{Path(image).stem}-compare.png"
     if Path(target).suffix.lower() not in SUFFIXES:
         raise click.UsageError(f"-o {target}: the name must end in one of {', '.join(SUFFIXES)}.")
-    windows = [_parse_crop(text) for text in crops]
     target = choose_output(image, target, ".png", force=force)
 
     from imgcodec.codec.picture.read import read_picture, upright
+    from imgcodec.codec.stream.tiles import Tile
     from imgcodec.eval.anchors.registry import get_codec, split_names
     from imgcodec.eval.compare import compare_codecs, compare_files
-    from imgcodec.eval.windows import Window
 
     codecs = [] if files else [get_codec(part) for part in split_names(codec_list)]
     metrics = _metrics(metric_list, console)
     rgb = upright(read_picture(read_source(image)))
-    parts = [Window(*window) for window in windows]
+    parts = [Tile(top, left, height, width) for left, top, width, height in crops]
     if files:
         result = compare_files(
             name,
@@ -190,14 +189,6 @@ def _taught_files(files: Sequence[str]) -> dict[str, frozenset[str]]:
             info = find_model_of_stream(read_stream(data).header.model_hash)
             found[Path(file).name] = taught_columns(trained_losses(info))
     return found
-
-
-def _parse_crop(text: str) -> tuple[int, int, int, int]:
-    numbers = text.split(",")
-    if len(numbers) != 4 or not all(re.fullmatch(r"\s*\d+\s*", number) for number in numbers):
-        raise click.UsageError(f"--crop {text}: four whole numbers X,Y,W,H are needed.")
-    x, y, width, height = (int(number) for number in numbers)
-    return x, y, width, height
 
 
 def _write(result: Comparison, target: str) -> None:

@@ -20,7 +20,7 @@ from imgcodec.cli.files import (
     picture_format,
     read_source,
 )
-from imgcodec.cli.values import DECODER
+from imgcodec.cli.values import DECODER, CropType
 
 SUFFIX = ".png"
 
@@ -35,21 +35,6 @@ Examples:
   imgcodec decode logo.cvb logo.jpg --background white
   imgcodec decode -r out -o pictures -j 4 --skip-existing
   imgcodec decode photo.cvb - | display"""
-
-
-class CropType(click.ParamType):
-    """A rectangle: x,y,w,h."""
-
-    name = "crop"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Return x, y, width and height."""
-        match = re.fullmatch(r"(\d+),(\d+),([1-9]\d*),([1-9]\d*)", str(value))
-        if match is None:
-            self.fail(f"{value!r} is not X,Y,W,H such as 0,0,512,512", param, ctx)
-        return tuple(map(int, match.groups()))
 
 
 class ScaleType(click.ParamType):

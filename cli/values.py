@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,25 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from imgcodec.codec.stream.kinds import METADATA as KINDS_OF_METADATA
+
 DIGITS = tuple(map(str, range(10)))
-METADATA_SUGGESTIONS = ("all", "none", "icc", "exif", "xmp")
+METADATA_SUGGESTIONS = ("all", "none", *KINDS_OF_METADATA)
+
+
+class CropType(click.ParamType):
+    """A rectangle: x,y,w,h."""
+
+    name = "crop"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Return x, y, width and height."""
+        match = re.fullmatch(r"(\d+),(\d+),([1-9]\d*),([1-9]\d*)", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not X,Y,W,H such as 0,0,512,512", param, ctx)
+        return tuple(map(int, match.groups()))
 
 
 class NameType(click.ParamType):

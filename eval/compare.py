@@ -7,12 +7,13 @@ import math
 from collections.abc import Sequence
 
 from imgcodec.codec.errors import OptionError
+from imgcodec.codec.stream.tiles import Tile
 from imgcodec.eval import pictures
 from imgcodec.eval.anchors.base import ImageCodec, RgbArray, taught_of
 from imgcodec.eval.metrics.base import Metric
 from imgcodec.eval.pictures import Shot
 from imgcodec.eval.quality import QUALITIES, Taught, quality_of
-from imgcodec.eval.windows import Window, detail_windows
+from imgcodec.eval.windows import detail_windows
 
 CROP_PX = 128
 
@@ -34,7 +35,7 @@ class Comparison:
     rgb: RgbArray
     target_bytes: float | None
     shots: tuple[Shot, ...]
-    windows: tuple[Window, ...]
+    windows: tuple[Tile, ...]
     taught: Taught = dataclasses.field(default_factory=dict)
 
     @property
@@ -59,7 +60,7 @@ def compare_codecs(
     *,
     target_bpp: float | None = None,
     quality: int | None = None,
-    windows: Sequence[Window] = (),
+    windows: Sequence[Tile] = (),
     num_windows: int = 2,
     metrics: Sequence[Metric] = (),
 ) -> Comparison:
@@ -104,7 +105,7 @@ def compare_files(
     rgb: RgbArray,
     files: Sequence[tuple[str, bytes, RgbArray]],
     *,
-    windows: Sequence[Window] = (),
+    windows: Sequence[Tile] = (),
     num_windows: int = 2,
     metrics: Sequence[Metric] = (),
     taught: Taught | None = None,
@@ -134,15 +135,15 @@ def compare_files(
     return Comparison(name, rgb, None, _scored(rgb, shots, metrics), parts, taught or {})
 
 
-def _windows_in(rgb: RgbArray, windows: Sequence[Window], num_windows: int) -> tuple[Window, ...]:
+def _windows_in(rgb: RgbArray, windows: Sequence[Tile], num_windows: int) -> tuple[Tile, ...]:
     """Return the windows, which must lie inside, or so many where the detail is."""
     height, width = rgb.shape[:2]
     for window in windows:
         if (
             min(window.width, window.height) < 1
-            or min(window.x, window.y) < 0
-            or window.x + window.width > width
-            or window.y + window.height > height
+            or min(window.left, window.top) < 0
+            or window.left + window.width > width
+            or window.top + window.height > height
         ):
             raise OptionError(f"the crop {window} is not inside the image of {width}x{height}")
     return tuple(windows or detail_windows(rgb, CROP_PX, CROP_PX, num_windows))

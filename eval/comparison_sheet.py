@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from imgcodec.codec.picture.sheet import INK, Heading, Panel, draw_sheet, enlarged, reduced
+from imgcodec.codec.stream.tiles import Tile
 from imgcodec.eval import pictures
 from imgcodec.eval.anchors.base import RgbArray
 from imgcodec.eval.compare import Comparison, numbers
 from imgcodec.eval.page import write_page
 from imgcodec.eval.quality import TAUGHT_NOTE
 from imgcodec.eval.style import codec_styles
-from imgcodec.eval.windows import Window
 
 CELL_PX = 384
 _MARKS = ("#ffd43b", "#22d3ee", "#f783ac", "#a9e34b")
@@ -104,7 +104,7 @@ def _png_uri(rgb: RgbArray) -> str:
     return pictures.data_uri(buffer.getvalue(), "image/png")
 
 
-def _overview(rgb: RgbArray, windows: Sequence[Window]) -> Image.Image:
+def _overview(rgb: RgbArray, windows: Sequence[Tile]) -> Image.Image:
     """Return the whole picture, as large as a cell, with the windows marked."""
     height, width = rgb.shape[:2]
     scale = CELL_PX / max(width, height)
@@ -112,14 +112,14 @@ def _overview(rgb: RgbArray, windows: Sequence[Window]) -> Image.Image:
     picture = Image.fromarray(np.ascontiguousarray(rgb)).resize(size, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(picture)
     for window, mark in zip(windows, itertools.cycle(_MARKS), strict=False):
-        left, top = window.x * scale, window.y * scale
+        left, top = window.left * scale, window.top * scale
         right, bottom = left + window.width * scale - 1, top + window.height * scale - 1
         box = (left, top, max(left, right), max(top, bottom))
         draw.rectangle(box, outline=mark, width=2)
     return picture
 
 
-def _crop(rgb: RgbArray, window: Window, mark: str) -> Image.Image:
+def _crop(rgb: RgbArray, window: Tile, mark: str) -> Image.Image:
     """Return a window, enlarged by the largest whole factor that fits, its mark along the top."""
     crop = Image.fromarray(np.ascontiguousarray(window.cut(rgb)))
     factor = max(1, CELL_PX // max(crop.size))

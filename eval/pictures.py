@@ -20,10 +20,11 @@ import numpy as np
 from PIL import Image, features
 
 from imgcodec.codec.errors import CodecError
+from imgcodec.codec.stream.tiles import Tile
 from imgcodec.eval.anchors.base import ImageCodec, RgbArray
 from imgcodec.eval.matching import known_sizes, match_bytes
 from imgcodec.eval.metrics.pixel import mse, psnr_of_mse
-from imgcodec.eval.windows import Window, detail_window
+from imgcodec.eval.windows import detail_window
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,7 +218,7 @@ def embed_image(
     for quality, share in _ATTEMPTS:
         side = scale * share
         if side >= 1.0:
-            window = Window(0, 0, width, height)
+            window = Tile(0, 0, height, width)
         else:
             window = detail_window(rgb, max(1, int(side * height)), max(1, int(side * width)))
         result = _embed_at(rgb, levels, window, quality)
@@ -227,7 +228,7 @@ def embed_image(
 
 
 def _embed_at(
-    rgb: RgbArray, levels: Sequence[Sequence[Shot]], window: Window, quality: int
+    rgb: RgbArray, levels: Sequence[Sequence[Shot]], window: Tile, quality: int
 ) -> dict[str, Any]:
     is_whole = (window.height, window.width) == rgb.shape[:2]
     data, mime = embed(window.cut(rgb), min(95, quality + 4))

@@ -1,38 +1,23 @@
-"""Rectangles of an image, and the choice of those with the most to see."""
+"""The choice of those parts of an image with the most to see."""
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
+from imgcodec.codec.stream.tiles import Tile
 from imgcodec.eval.anchors.base import RgbArray
 
 
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """A rectangle of an image in px."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-    def cut(self, rgb: RgbArray) -> RgbArray:
-        """Return the rectangle of a uint8 HxWx3 array."""
-        return rgb[self.y : self.y + self.height, self.x : self.x + self.width]
-
-
-def detail_window(rgb: RgbArray, height: int, width: int) -> Window:
+def detail_window(rgb: RgbArray, height: int, width: int) -> Tile:
     """Return the window of the given size with the most fine detail in a uint8 HxWx3 array."""
     return detail_windows(rgb, height, width, 1)[0]
 
 
-def detail_windows(rgb: RgbArray, height: int, width: int, num_windows: int) -> list[Window]:
+def detail_windows(rgb: RgbArray, height: int, width: int, num_windows: int) -> list[Tile]:
     """Return up to `num_windows` disjoint windows, the one with the most detail first.
 
     Detail is the mean of the square root of the gradient, so that a single strong edge does not
-    outweigh texture. Windows lie on a grid of an eighth of their size.
+    outweigh texture. Tiles lie on a grid of an eighth of their size.
     """
     full_height, full_width = rgb.shape[:2]
     height, width = min(height, full_height), min(width, full_width)
@@ -52,11 +37,11 @@ def detail_windows(rgb: RgbArray, height: int, width: int, num_windows: int) -> 
         - sums[grid_y + height, grid_x]
         + sums[grid_y, grid_x]
     )
-    chosen: list[Window] = []
+    chosen: list[Tile] = []
     for flat in np.argsort(-scores, axis=None, kind="stable"):
         y, x = int(grid_y.flat[flat]), int(grid_x.flat[flat])
-        if all(abs(y - w.y) >= height or abs(x - w.x) >= width for w in chosen):
-            chosen.append(Window(x, y, width, height))
+        if all(abs(y - w.top) >= height or abs(x - w.left) >= width for w in chosen):
+            chosen.append(Tile(y, x, height, width))
             if len(chosen) == num_windows:
                 break
     return chosen

@@ -13,14 +13,14 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
+from imgcodec.codec.stream.kinds import METADATA
+
 logger = logging.getLogger(__name__)
 
 EXIF_PREFIX = b"Exif\0\0"
 PNG_XMP_KEY = "XML:com.adobe.xmp"
 TIFF_XMP_TAG = 700
 ORIENTATION = int(ExifTags.Base.Orientation)
-NAMES = {"icc": "ICC profile", "exif": "EXIF", "xmp": "XMP"}
-"""What messages call them."""
 DESCRIPTIVE_TAGS = frozenset(
     {269, 270, 271, 272, ORIENTATION, 282, 283, 285, 296, 305, 306, 315, 316, 18246, 18249, 33432}
     | {34665, 34853, 36867, 36868, 40091, 40092, 40093, 40094, 40095, 42016}
@@ -29,22 +29,25 @@ DESCRIPTIVE_TAGS = frozenset(
 resolution, software, date, artist, rating, copyright, EXIF and GPS directories, and the XP fields.
 All others say how a TIFF file is laid out, or are private (TIFF 6.0; Exif 3.0, section 4.6.5)."""
 
-_PILLOW_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _RAW_PROFILE = "Raw profile type "
-_RAW_PROFILE_NAMES = {"exif": ("exif", "APP1"), "xmp": ("xmp", "APP1"), "icc": ("icc", "icm")}
-"""How ImageMagick named them, before PNG had chunks for EXIF and XMP."""
 
 
 def info_of_metadata(metadata: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return metadata as Pillow keeps them in `info`: icc_profile, exif (with prefix), xmp."""
     prefixes = {"exif": EXIF_PREFIX}
-    return {_PILLOW_KEYS[name]: prefixes.get(name, b"") + value for name, value in metadata.items()}
+    return {
+        METADATA[name].pillow_key: prefixes.get(name, b"") + value
+        for name, value in metadata.items()
+    }
 
 
 def metadata_of_info(info: Mapping[Any, Any]) -> dict[str, bytes]:
     """Return what `info_of_metadata` returned the info of; values of odd types are left out."""
-    found = {name: _try_to_read(name, partial(info.get, key)) for name, key in _PILLOW_KEYS.items()}
+    found = {
+        name: _try_to_read(name, partial(info.get, kind.pillow_key))
+        for name, kind in METADATA.items()
+    }
     return {name: value for name, value in found.items() if value}
 
 
@@ -55,7 +58,7 @@ def read_metadata(image: Image.Image) -> dict[str, bytes]:
         Of "icc", "exif" (TIFF block without prefix) and "xmp" those that there are. Of a TIFF file
         the tags that are not about the file itself, without the orientation: Pillow applies it.
     """
-    found = {name: _try_to_read(name, partial(_find, image, name)) for name in NAMES}
+    found = {name: _try_to_read(name, partial(_find, image, name)) for name in METADATA}
     return {name: value for name, value in found.items() if value}
 
 
@@ -128,7 +131,7 @@ def _try_to_read(name: str, find: Callable[[], Any]) -> bytes:
         value = _as_bytes(find())
     except Exception as error:  # Pillow's parsers raise whatever they like on damage
         reason = str(error) or type(error).__name__
-        logger.warning("%s cannot be read and is left out: %s", NAMES[name], reason)
+        logger.warning("%s cannot be read and is left out: %s", METADATA[name].label, reason)
         return b""
     return value.removeprefix(EXIF_PREFIX) if name == "exif" else value
 
@@ -138,7 +141,7 @@ def _find(image: Image.Image, name: str) -> Any:
     if name == "exif" and image.format == "TIFF":
         chosen = select_tags(image.getexif(), DESCRIPTIVE_TAGS - {ORIENTATION})
         return chosen if len(chosen) else None
-    value = image.info.get(_PILLOW_KEYS[name])
+    value = image.info.get(METADATA[name].pillow_key)
     if not value and name == "xmp":
         value = image.info.get(PNG_XMP_KEY)
     return value or _find_raw_profile(image.info, name)
@@ -146,7 +149,7 @@ def _find(image: Image.Image, name: str) -> Any:
 
 def _find_raw_profile(info: Mapping[Any, Any], name: str) -> bytes | None:
     """Return metadata that ImageMagick wrote as hexadecimal text into a PNG file."""
-    for kind in _RAW_PROFILE_NAMES[name]:
+    for kind in METADATA[name].raw_profiles:
         text = info.get(_RAW_PROFILE + kind)
         if not isinstance(text, str):
             continue

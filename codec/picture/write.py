@@ -27,7 +27,6 @@ from imgcodec.codec.files import write_atomically
 from imgcodec.codec.picture.colour import space_of, to_srgb
 from imgcodec.codec.picture.metadata import (
     DESCRIPTIVE_TAGS,
-    NAMES,
     PNG_XMP_KEY,
     TIFF_XMP_TAG,
     info_of_metadata,
@@ -35,6 +34,7 @@ from imgcodec.codec.picture.metadata import (
     parse_exif,
     select_tags,
 )
+from imgcodec.codec.stream.kinds import METADATA
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class _Format:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-_EVERY = frozenset(NAMES)
+_EVERY = frozenset(METADATA)
 _FORMATS = {
     "AVIF": _Format(metadata=_EVERY, options={"quality": 100, "subsampling": "4:4:4"}),
     "BMP": _Format(_OPAQUE_MODES),
@@ -197,7 +197,7 @@ def _encode(
             raise ImageFormatError(
                 f"cannot write a {image.mode} image as {format}: {error or type(error).__name__}"
             ) from error
-    names = " and ".join(NAMES[name] for name in metadata if name not in kept)
+    names = " and ".join(METADATA[name].label for name in metadata if name not in kept)
     logger.warning("%s cannot be written to a %s file and is left out", names, format)
     if "icc" in metadata and "icc" not in kept:
         image = _convert_to_srgb(image, metadata["icc"])
@@ -233,7 +233,7 @@ def _keep_meaning(
     """Apply the metadata that a format does not hold to the samples, and say so."""
     lost = [name for name in metadata if name not in traits.metadata]
     if lost:
-        names = " and ".join(NAMES[name] for name in lost)
+        names = " and ".join(METADATA[name].label for name in lost)
         logger.warning("%s is left out: %s has no place for it", names, format)
     if "exif" in lost:
         image = _turn(image, metadata["exif"])

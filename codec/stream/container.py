@@ -22,6 +22,7 @@ from imgcodec.codec.errors import (
     TruncatedStreamError,
     UnsupportedVersionError,
 )
+from imgcodec.codec.stream.kinds import METADATA
 
 MAGIC = b"CVB"
 VERSION = 1
@@ -29,10 +30,9 @@ MAX_SIDE_PX = (1 << 24) - 1
 MAX_PIXELS = 1 << 28
 MIN_TILE_LOG2, MAX_TILE_LOG2 = 8, 12
 MAX_SEGMENTS = 16
-METADATA_TYPES = {"icc": b"i", "exif": b"e", "xmp": b"x"}
 
 _ALPHA, _EXACT, _DATA = b"A", b"L", b"D"
-_METADATA_NAMES = {letter: name for name, letter in METADATA_TYPES.items()}
+_METADATA_NAMES = {kind.letter: name for name, kind in METADATA.items()}
 _FLAG_GRAY, _FLAG_ALPHA, _FLAG_EXACT = 1, 2, 4
 _MAX_VARINT_BYTES = 5
 _CRC_BYTES = 4
@@ -146,8 +146,8 @@ def write_stream(stream: Stream) -> bytes:
         raise ValueError("the alpha payload and the header disagree")
     if (stream.exact is not None) != header.has_exact:
         raise ValueError("the exact blocks and the header disagree")
-    if not set(stream.metadata) <= set(METADATA_TYPES):
-        raise ValueError(f"metadata {list(stream.metadata)} are not all of {list(METADATA_TYPES)}")
+    if not set(stream.metadata) <= set(METADATA):
+        raise ValueError(f"metadata {list(stream.metadata)} are not all of {list(METADATA)}")
     parts = [_write_header(header)]
     crcs = _CrcChain(parts[0])
     for _, letter, payload in _chunks(stream):
@@ -238,10 +238,10 @@ def parse_metadata_names(text: str) -> set[str]:
         OptionError: An unknown name.
     """
     if text in ("all", "none"):
-        return set(METADATA_TYPES if text == "all" else ())
+        return set(METADATA if text == "all" else ())
     names = {name.strip() for name in text.split(",")}
-    if not names <= set(METADATA_TYPES):
-        known = ",".join(METADATA_TYPES)
+    if not names <= set(METADATA):
+        known = ",".join(METADATA)
         raise OptionError(f"metadata must be all, none or some of {known}, not {text!r}")
     return names
 
@@ -287,9 +287,9 @@ def segment_edges(stream: Stream) -> list[int]:
 
 def _chunks(stream: Stream) -> Iterator[tuple[str, bytes, bytes]]:
     """Yield (name, type, payload) of every chunk in the order of the file."""
-    for name, letter in METADATA_TYPES.items():
+    for name, kind in METADATA.items():
         if name in stream.metadata:
-            yield name, letter, stream.metadata[name]
+            yield name, kind.letter, stream.metadata[name]
     if stream.alpha is not None:
         yield "alpha", _ALPHA, stream.alpha
     if stream.exact is not None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -17,6 +20,10 @@ class Tile:
     left: int
     height: int
     width: int
+
+    def cut(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return what of pixels (H, W, ...) lies in the rectangle."""
+        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 def tile_grid(height: int, width: int, tile_px: int, stride_px: int) -> list[Tile]:

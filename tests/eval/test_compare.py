@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from imgcodec.cli.main import cli
+from imgcodec.codec.stream.tiles import Tile
 from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.compare import compare_codecs, compare_files, numbers, score_table
 from imgcodec.eval.comparison_sheet import CELL_PX, comparison_sheet, write_comparison_page
 from imgcodec.eval.metrics import create_metrics
-from imgcodec.eval.windows import Window
 from tests.eval.conftest import overflowing
 
 CODECS = ("jpeg2000", "jpeg", "webp")
@@ -74,7 +74,7 @@ def test_window_outside_the_image_is_refused(comparison: Any) -> None:
             comparison.rgb,
             [get_codec("jpeg")],
             target_bpp=1.0,
-            windows=[Window(180, 0, 20, 20)],
+            windows=[Tile(0, 180, 20, 20)],
         )
 
 
