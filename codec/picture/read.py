@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,7 +179,17 @@ def _from_pil(image: Image.Image, frame: int | None, strict: bool, max_pixels: i
         raise ImageFormatError("the picture is empty")
     _check_size(*image.size, max_pixels)
     facts = probe(image)
-    _warn_of_losses(facts, strict)
+    losses = _losses(facts)
+    if strict and losses:
+        raise RefusedPictureError(losses[0].refusal)
+    picture = _picture_of(image, facts)
+    for loss in losses:
+        logger.warning("%s", loss.warning)
+    return picture
+
+
+def _picture_of(image: Image.Image, facts: Facts) -> Picture:
+    """Return what an image shows, in 8 bits a sample."""
     is_wide_gray = "LA;16B" in raw_arguments(image)
     key = _wide_colour_key(image, facts)
     repair_info(image.info)
@@ -231,19 +241,22 @@ def _seek(image: Image.Image, frame: int) -> None:
             raise ImageFormatError(f"layer {frame} is not of L, RGB or RGBA")
 
 
-def _warn_of_losses(facts: Facts, strict: bool) -> None:
-    """Warn of what 8 bits of a common range cannot hold, or refuse it."""
+class _Loss(NamedTuple):
+    warning: str
+    refusal: str
+
+
+def _losses(facts: Facts) -> list[_Loss]:
+    """Return what 8 bits of a common range cannot hold."""
+    found = []
     transfer = HDR_TRANSFERS.get(facts.cicp[1]) if facts.cicp else None
     if transfer is not None:
-        if strict:
-            raise RefusedPictureError(f"the picture is HDR ({transfer}), a .cvb file is not")
-        logger.warning("the picture is HDR (%s): its samples are kept as if it were not", transfer)
+        warning = f"the picture is HDR ({transfer}): its samples are kept as if it were not"
+        found.append(_Loss(warning, f"the picture is HDR ({transfer}), a .cvb file is not"))
     if facts.bits > 8:
-        if strict:
-            raise RefusedPictureError(
-                f"the picture has {facts.bits} bits a sample, a .cvb file has 8"
-            )
-        logger.warning("%d bits a sample are reduced to 8", facts.bits)
+        refusal = f"the picture has {facts.bits} bits a sample, a .cvb file has 8"
+        found.append(_Loss(f"{facts.bits} bits a sample are reduced to 8", refusal))
+    return found
 
 
 def _wide_colour_key(image: Image.Image, facts: Facts) -> NDArray[np.uint8] | None:

@@ -197,8 +197,8 @@ def _encode(
             raise ImageFormatError(
                 f"cannot write a {image.mode} image as {format}: {error or type(error).__name__}"
             ) from error
-    names = " and ".join(METADATA[name].label for name in metadata if name not in kept)
-    logger.warning("%s cannot be written to a %s file and is left out", names, format)
+    labels, verb = _told([name for name in metadata if name not in kept])
+    logger.warning("%s cannot be written to a %s file and %s left out", labels, format, verb)
     if "icc" in metadata and "icc" not in kept:
         image = _convert_to_srgb(image, metadata["icc"])
     buffer = BytesIO()
@@ -227,14 +227,19 @@ def _check_fits(image: Image.Image, format: str, traits: _Format) -> None:
         raise RefusedPictureError("ICNS holds sets of icons, of which 1024 x 1024 pixels make one")
 
 
+def _told(names: list[str]) -> tuple[str, str]:
+    """Return what messages call some metadata, and the verb."""
+    return " and ".join(METADATA[name].label for name in names), "is" if len(names) == 1 else "are"
+
+
 def _keep_meaning(
     image: Image.Image, metadata: dict[str, bytes], format: str, traits: _Format
 ) -> tuple[Image.Image, dict[str, bytes]]:
     """Apply the metadata that a format does not hold to the samples, and say so."""
     lost = [name for name in metadata if name not in traits.metadata]
     if lost:
-        names = " and ".join(METADATA[name].label for name in lost)
-        logger.warning("%s is left out: %s has no place for it", names, format)
+        labels, verb = _told(lost)
+        logger.warning("%s %s left out: %s has no place for that", labels, verb, format)
     if "exif" in lost:
         image = _turn(image, metadata["exif"])
     becomes_rgb = image.mode not in traits.modes
