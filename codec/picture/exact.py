@@ -51,7 +51,7 @@ class ExactBlocks:
     @property
     def covered(self) -> NDArray[np.bool_]:
         """Whether each pixel lies in an exact block, (H, W)."""
-        return self._covered(slice(None), slice(None))
+        return covered_by(self.mask, Tile(0, 0, *self.pixels.shape[:2]))
 
     @property
     def share(self) -> float:
@@ -60,22 +60,22 @@ class ExactBlocks:
 
     def paste(self, pixels: NDArray[np.uint8], top: int, left: int) -> None:
         """Put the exact samples into a window (h, w, 3) of the picture, in place."""
-        rows = slice(top, top + pixels.shape[0])
-        columns = slice(left, left + pixels.shape[1])
-        covered = self._covered(rows, columns)
-        pixels[covered] = self.pixels[rows, columns][covered]
+        window = Tile(top, left, *pixels.shape[:2])
+        covered = covered_by(self.mask, window)
+        pixels[covered] = window.cut(self.pixels)[covered]
 
     def windows(self, crop: Tile, tile_px: int) -> Iterator[tuple[Tile, NDArray[np.uint8]]]:
         """Yield the windows that make up a rectangle, as `tiling.synthesise` does."""
         for part in tile_grid(crop.height, crop.width, tile_px, 1):
             window = Tile(crop.top + part.top, crop.left + part.left, part.height, part.width)
-            rows = slice(window.top, window.top + window.height)
-            yield window, self.pixels[rows, window.left : window.left + window.width]
+            yield window, window.cut(self.pixels)
 
-    def _covered(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
-        height, width = self.pixels.shape[:2]
-        row_blocks = np.arange(height)[rows] // BLOCK_PX
-        return self.mask[row_blocks[:, None], (np.arange(width)[columns] // BLOCK_PX)[None]]
+
+def covered_by(mask: NDArray[np.bool_], window: Tile) -> NDArray[np.bool_]:
+    """Return whether each pixel of a window (h, w) lies in a block of a mask."""
+    rows = np.arange(window.top, window.top + window.height) // BLOCK_PX
+    columns = np.arange(window.left, window.left + window.width) // BLOCK_PX
+    return mask[rows[:, None], columns[None]]
 
 
 def block_grid(height: int, width: int) -> tuple[int, int]:
@@ -130,6 +130,17 @@ def decode_exact(data: bytes, height: int, width: int) -> ExactBlocks:
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[rows[:, None], columns[None]] = packed
     return ExactBlocks(mask, pixels)
+
+
+def exact_share(data: bytes, height: int, width: int) -> float:
+    """Return the share of the pixels in exact blocks, of `encode_exact` output; no more is decoded.
+
+    Raises:
+        CorruptStreamError: the mask is damaged.
+    """
+    cursor = Cursor(data)
+    mask = _decode_mask(cursor.take(cursor.take_varint()), height, width)
+    return float(covered_by(mask, Tile(0, 0, height, width)).mean())
 
 
 def _lines(mask: NDArray[np.bool_], height: int, width: int) -> tuple[NDArray, NDArray]:

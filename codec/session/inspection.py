@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from imgcodec.codec.errors import UnknownModelError
 from imgcodec.codec.files import Source, read_bytes
-from imgcodec.codec.picture.exact import ExactBlocks, decode_exact
+from imgcodec.codec.picture.exact import ExactBlocks, decode_exact, exact_share
 from imgcodec.codec.stream.container import (
     MAX_PIXELS,
     Header,
@@ -171,8 +171,10 @@ def inspect(
 def exact_share_of(data: bytes) -> tuple[Header, float]:
     """Return the header of a file and the share of its pixels that are stored without loss."""
     stream = read_stream(data)
-    exact = _exact_blocks(stream)
-    return stream.header, 0.0 if exact is None else exact.share
+    header = stream.header
+    if stream.exact is None:
+        return header, 0.0
+    return header, exact_share(stream.exact, header.height, header.width)
 
 
 def _exact_blocks(stream: Stream) -> ExactBlocks | None:
