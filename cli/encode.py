@@ -89,7 +89,6 @@ def _check_level_bits(ctx: click.Context, param: click.Parameter, value: str | N
     help="Store blocks of text and graphics without loss, where that pays; or none, or all.",
 )
 @click.option("--lossless", is_flag=True, help="Store everything without loss: --exact all.")
-@click.option("--strip-metadata", is_flag=True, hidden=True)
 @click.option("--frame", metavar="N", type=click.IntRange(min=0), help="Which of several, from 0.")
 @click.option(
     "--max-pixels", metavar="N", type=click.IntRange(min=1), help="Refuse larger pictures (2^28)."
@@ -102,7 +101,6 @@ def command(
     arguments: tuple[str, ...],
     batch: BatchOptions,
     force: bool,
-    strip_metadata: bool,
     lossless: bool,
     console: Console,
     **options: Any,
@@ -115,8 +113,6 @@ def command(
     Pictures come back as they are: grey, transparency (lossless), ICC profile, EXIF (with its
     orientation) and XMP. Palette and CMYK pictures become RGB.
     """
-    if strip_metadata:
-        options["metadata"] = "none"
     if lossless:
         options["exact"] = "all"
     if options["tune"] is not None and options["model"] is not None:

@@ -73,7 +73,6 @@ def test_converted_colours_are_noted(invoke, tmp_path, mode, name):
         ([], {"icc", "exif", "xmp"}),
         (["--metadata", "all"], {"icc", "exif", "xmp"}),
         (["--metadata", "none"], set()),
-        (["--strip-metadata"], set()),
         (["--metadata", "icc"], {"icc"}),
         (["--metadata", "exif, xmp"], {"exif", "xmp"}),
     ],
