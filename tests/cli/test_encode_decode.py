@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import imgcodec
+from imgcodec.codec.options import TUNES
 from imgcodec.codec.stream.container import read_stream, write_stream
 
 
@@ -271,7 +272,7 @@ def test_verbose_tells_what_was_chosen_the_times_and_the_likeness(invoke, photo,
     cvb = tmp_path / "a.cvb"
     result = invoke("encode", photo, cvb, "-v", "--json")
     report = json.loads(result.stdout)
-    assert (report["model"], report["tune"]) == ("beta-base-3", "eye")
+    assert (report["model"], report["tune"]) == (TUNES["eye"], "eye")
     assert (report["tiles"], report["tile_px"]) == (1, 1024)
     stages = ["reading", "loading the model", "analysis", "passes", "entropy coding", "writing"]
     assert [name for name in report["stages"] if name in stages] == stages
@@ -279,7 +280,7 @@ def test_verbose_tells_what_was_chosen_the_times_and_the_likeness(invoke, photo,
     with Image.open(photo) as image:
         psnr = _psnr_db(np.asarray(image), np.asarray(imgcodec.decode(cvb)))
     assert report["psnr"] == pytest.approx(psnr)
-    assert "beta-base-3 (tune eye), quality 60, 1 tiles of 1024 px" in result.stderr
+    assert f"{TUNES['eye']} (tune eye), quality 60, 1 tiles of 1024 px" in result.stderr
     assert f"PSNR {psnr:.2f} dB, SSIMULACRA2 " in result.stderr
     if "ssimulacra2" in report:
         assert f"SSIMULACRA2 {report['ssimulacra2']:.2f}" in result.stderr
