@@ -101,8 +101,8 @@ def test_windows_lie_where_the_detail_is_and_apart() -> None:
     rgb = np.full((120, 160, 3), 128, np.uint8)
     rgb[64:96, 100:132] = np.random.default_rng(0).integers(0, 255, (32, 32, 3))
     window = detail_window(rgb, 32, 32)
-    assert abs(window.x - 100) <= 4 and abs(window.y - 64) <= 4
+    assert abs(window.left - 100) <= 4 and abs(window.top - 64) <= 4
     first, second = detail_windows(rgb, 32, 32, 2)
-    assert abs(first.x - second.x) >= 32 or abs(first.y - second.y) >= 32
+    assert abs(first.left - second.left) >= 32 or abs(first.top - second.top) >= 32
     whole = detail_window(rgb, 500, 500)
     assert (whole.width, whole.height) == (160, 120)
