@@ -70,17 +70,17 @@ def test_converted_colours_are_noted(invoke, tmp_path, mode, name):
 @pytest.mark.parametrize(
     ("options", "kept"),
     [
-        ([], {"icc", "exif", "xmp"}),
-        (["--metadata", "all"], {"icc", "exif", "xmp"}),
-        (["--metadata", "none"], set()),
-        (["--metadata", "icc"], {"icc"}),
-        (["--metadata", "exif, xmp"], {"exif", "xmp"}),
+        ([], ["icc", "exif", "xmp"]),
+        (["--metadata", "all"], ["icc", "exif", "xmp"]),
+        (["--metadata", "none"], []),
+        (["--metadata", "icc"], ["icc"]),
+        (["--metadata", "exif, xmp"], ["exif", "xmp"]),
     ],
     ids=" ".join,
 )
 def test_metadata_are_kept_as_told(invoke, tagged, options, kept):
     assert invoke("encode", tagged, *options).exit_code == 0
-    assert set(read_stream(tagged.with_suffix(".cvb").read_bytes()).metadata) == kept
+    assert set(read_stream(tagged.with_suffix(".cvb").read_bytes()).metadata) == set(kept)
 
 
 @pytest.mark.parametrize("value", ["some", "icc,", "icc,all", ""])
