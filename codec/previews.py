@@ -11,7 +11,7 @@ from PIL import Image
 from imgcodec.codec.api import decode
 from imgcodec.codec.files import Source, read_bytes
 from imgcodec.codec.session.inspection import inspect
-from imgcodec.codec.stream.container import MAX_PIXELS, read_header
+from imgcodec.codec.stream.container import MAX_PIXELS, read_stream
 from imgcodec.codec.weights.installed import FIDELITY
 
 
@@ -49,7 +49,7 @@ def preview(
     The last one is the whole picture. Arguments and errors are those of `decode`.
     """
     data = read_bytes(source)
-    has_levels = read_header(data).num_segments > 1
+    has_levels = len(read_stream(data, max_pixels=max_pixels).levels) > 1
     weights = None if model is None else os.fspath(model)
     found = inspect(data, verify=not has_levels, model=weights, max_pixels=max_pixels)
     if has_levels:

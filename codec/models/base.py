@@ -22,6 +22,7 @@ from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.coders import Coder
 from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.exact import EXACT, Arithmetic
+from imgcodec.codec.nets.thumbnail import STRIDE as THUMBNAIL_STRIDE
 from imgcodec.codec.stream.tables import Tables
 
 ALLOCATION_UNIT = 0.25
@@ -74,6 +75,8 @@ class CodecModel(nn.Module, ABC):
     """Names of parameters and buffers that float16 would harm."""
     axis: rate.RateAxis | None = None
     """From qualities to rates, in families whose rate is continuous."""
+    leading_channels = 0
+    """Number of latents, from the first on, that have passes before all others, if any."""
     can_price_errors = False
     """Whether `lambdas` tells what errors are worth in bits: exact blocks are weighed by it."""
     is_gray_only = False
@@ -138,8 +141,8 @@ class CodecModel(nn.Module, ABC):
         """Return the tables used until an export replaces them by measured ones."""
 
     @abstractmethod
-    def num_segments(self, quality: int) -> int:
-        """Return the number of container segments that the passes of a quality fill."""
+    def passes(self, quality: int) -> tuple[tuple[str, ...], ...]:
+        """Return the names of the passes of a quality, level by level, coarse to fine."""
 
     @abstractmethod
     def prepare(self) -> CodecModel:
@@ -202,6 +205,17 @@ class CodecModel(nn.Module, ABC):
             arithmetic: `FLOAT` for a differentiable copy of the model in single precision.
         """
         return self.walk(y, shape, self.operating_point(quality), coder, arithmetic)
+
+    def code_leading(self, shape: tuple[int, int], quality: int, coder: Coder) -> Tensor:
+        """Walk through the passes of the latents that lead; return them (1, M', h, w).
+
+        Arguments as of `code`, for decoding; only where there are `leading_channels`.
+        """
+        raise NotImplementedError
+
+    def fine_latents(self, y_hat: Tensor) -> Tensor | None:
+        """Return those latents (1, M', H/16, W/16) that thumbnails are made of, if any."""
+        return y_hat if self.stride_px == THUMBNAIL_STRIDE else None
 
     @abstractmethod
     def synthesis(self, y_hat: Tensor, quality: int) -> Tensor:

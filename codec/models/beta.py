@@ -43,7 +43,7 @@ from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.blocks import Block as ResidualBlock
 from imgcodec.codec.nets.blocks import anchor_weights, pointwise
 from imgcodec.codec.nets.context import MeanNet, RowFeatures, RowNet, pass_masks
-from imgcodec.codec.nets.exact import BIAS_BITS, FLOAT, Arithmetic, on_grid, snap_
+from imgcodec.codec.nets.exact import BIAS_BITS, EXACT, FLOAT, Arithmetic, on_grid, snap_
 from imgcodec.codec.nets.klt import klt_of_patches
 from imgcodec.codec.nets.transforms import (
     Analysis,
@@ -84,6 +84,8 @@ class BetaConfig:
     lambda_min: float = 0.0009
     lambda_max: float = 0.18
     learned_width: bool = False
+    lead_channels: int = 0
+    """Of the latents, those of the largest variance, that have passes before all others."""
 
 
 class BetaModel(CodecModel):
@@ -100,7 +102,7 @@ class BetaModel(CodecModel):
         self.cfg = cfg
         m, anchors = cfg.latent_channels, cfg.num_anchors
         self.axis = rate.RateAxis(anchors, cfg.lambda_min, cfg.lambda_max)
-        self.latent_channels = m
+        self.latent_channels, self.leading_channels = m, cfg.lead_channels
         self.max_level = anchors - 1
         self.klt_analysis = nn.Conv2d(3 * STRIDE**2, m, 1)
         self.klt_synthesis = nn.Conv2d(m, 3 * STRIDE**2, 1)
@@ -110,18 +112,30 @@ class BetaModel(CodecModel):
         self.h_a = HyperAnalysis(m, cfg.hyper_width, cfg.hyper_channels)
         self.h_s = HyperSynthesis(cfg.hyper_channels, cfg.hyper_width, cfg.context_width)
         passes = range(cfg.num_passes)
+        lead = cfg.lead_channels
         self.means = nn.ModuleList(
-            MeanNet(m, cfg.context_width, first=i == 0, blocks=cfg.context_blocks) for i in passes
+            MeanNet(m, cfg.context_width, first=i + lead == 0, blocks=cfg.context_blocks)
+            for i in passes
         )
         self.widths = pointwise(cfg.context_width, m, zero=True) if cfg.learned_width else None
         self.log_gain = nn.Parameter(torch.zeros(anchors, m))
         self.z_log_gain = nn.Parameter(torch.full((anchors, cfg.hyper_channels), 1.6))
-        rows = nn.ModuleList(RowNet(m, cfg.exact_width, first=i == 0) for i in passes)
+        rows = nn.ModuleList(RowNet(m, cfg.exact_width, first=i + lead == 0) for i in passes)
         features = RowFeatures(cfg.hyper_channels, cfg.exact_width, anchors)
         self.exact = nn.ModuleDict({"features": features, "rows": rows})
+        masks = pass_masks(cfg.num_passes, m)
+        if lead:
+            self.lead_means = nn.ModuleList(
+                MeanNet(lead, cfg.context_width, first=i == 0) for i in passes
+            )
+            self.exact["lead_rows"] = nn.ModuleList(
+                RowNet(lead, cfg.exact_width, first=i == 0) for i in passes
+            )
+            self.register_buffer("lead_masks", masks[:, :lead].clone(), persistent=False)
+            masks[:, :lead] = False
         self.y_log_scale = nn.Parameter(torch.zeros(anchors, m))
         self.z_log_scale = nn.Parameter(torch.full((anchors, cfg.hyper_channels), 2.7))
-        self.register_buffer("masks", pass_masks(cfg.num_passes, m), persistent=False)
+        self.register_buffer("masks", masks, persistent=False)
         blocks = cfg.encoder_blocks
         self.analysis_halo_px = _up(8 * blocks[0] + 16 * blocks[1], STRIDE)
         blocks = cfg.decoder_blocks
@@ -149,8 +163,10 @@ class BetaModel(CodecModel):
         Beyond the ends the gains follow the uniform quantiser of lambda; all else stays.
         """
         upgraded = dict(tensors)
+        if self.cfg.lead_channels and "lead_means.0.features.weight" not in tensors:
+            upgraded |= self._lead_from(tensors)
         for name, module in self.named_modules():
-            if isinstance(module, ResidualBlock) and f"{name}.depthwise.weight" not in tensors:
+            if isinstance(module, ResidualBlock) and f"{name}.depthwise.weight" not in upgraded:
                 module.init_as_identity_()
                 upgraded |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
         old = BetaConfig(**sizes)
@@ -208,10 +224,13 @@ class BetaModel(CodecModel):
         point: Tensor,
         coder: Coder,
         arithmetic: Arithmetic,
+        *,
+        leading_alone: bool = False,
     ) -> Tensor:
         """Code z, then y in masked passes, and return y_hat; see `CodecModel.walk`.
 
-        The operating point is that of anchor weights (B, A).
+        The operating point is that of anchor weights (B, A). The latents that lead may be asked
+        for alone.
         """
         height, width = shape
         cells = (_up(height, HYPER_STRIDE), _up(width, HYPER_STRIDE))
@@ -230,29 +249,67 @@ class BetaModel(CodecModel):
         if z is None:
             z = z_rows.new_zeros(z_rows.shape, dtype=own.dtype)
         features = self.h_s(z / z_gain)
-        y_hat, _ = self._latent().walk(
-            y,
-            features,
-            self.exact["features"](z, exact, arithmetic),
-            self._local_gain((own @ self.log_gain).exp()[:, :, None, None], features),
-            exact,
-            coder,
-            arithmetic,
-            is_over=is_over,
-            size=shape,
-        )
-        return y_hat[:, :, :height, :width]
+        row_features = self.exact["features"](z, exact, arithmetic)
+        gain = self._local_gain((own @ self.log_gain).exp()[:, :, None, None], features)
+        known = None
+        for latent in self._latents()[: 1 if leading_alone else None]:
+            count = len(latent.unit)
+            known = latent.walk(
+                None if y is None else y[:, :count],
+                features,
+                row_features,
+                gain[:, :count],
+                exact,
+                coder,
+                arithmetic,
+                known=known,
+                is_over=is_over,
+                size=shape,
+            )
+        return known[0][:, :, :height, :width]
 
-    def _latent(self) -> MaskedLatent:
-        return MaskedLatent(
-            name="y",
-            segment=0,
-            masks=self.masks,
-            means=self.means,
-            rows=self.exact["rows"],
-            log_scale=self.y_log_scale,
-            unit=self.y_deviation,
-        )
+    def _latents(self) -> list[MaskedLatent]:
+        """Return the latents in the order of their passes: those that lead, and the others."""
+        lead = self.cfg.lead_channels
+        latents = [
+            MaskedLatent(
+                name="y",
+                masks=self.masks,
+                means=self.means,
+                rows=self.exact["rows"],
+                log_scale=self.y_log_scale,
+                unit=self.y_deviation,
+            )
+        ]
+        if lead:
+            first = MaskedLatent(
+                name="lead",
+                masks=self.lead_masks,
+                means=self.lead_means,
+                rows=self.exact["lead_rows"],
+                log_scale=self.y_log_scale[:, :lead],
+                unit=self.y_deviation[:lead],
+            )
+            latents.insert(0, first)
+        return latents
+
+    def _lead_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the networks of the channels that lead from those of all channels."""
+        parts = {}
+        for name, own in self.state_dict().items():
+            if name.startswith(("lead_means.", "exact.lead_rows.")):
+                all_channels = tensors[name.replace("lead_", "")]
+                parts[name] = all_channels[tuple(map(slice, own.shape))].clone()
+        for prefix in ("means.0.decoded", "exact.rows.0.decoded"):
+            for kind in ("weight", "bias"):
+                own = self.state_dict()[f"{prefix}.{kind}"]
+                parts[f"{prefix}.{kind}"] = torch.zeros_like(own)
+        return parts
+
+    def code_leading(self, shape: tuple[int, int], quality: int, coder: Coder) -> Tensor:
+        """Walk through z and the latents that lead; see `CodecModel.code_leading`."""
+        point = self.operating_point(quality)
+        return self.walk(None, shape, point, coder, EXACT, leading_alone=True)
 
     # ---- coding ------------------------------------------------------------------------
 
@@ -261,9 +318,11 @@ class BetaModel(CodecModel):
         """Return normal tables."""
         return normal_tables()
 
-    def num_segments(self, quality: int) -> int:
-        """Return 1: z and y share a stream."""
-        return 1
+    def passes(self, quality: int) -> tuple[tuple[str, ...], ...]:
+        """Return one level: z, and the latents."""
+        names = [latent.name for latent in self._latents()]
+        passes = [f"{name}{k + 1}" for name in names for k in range(self.cfg.num_passes)]
+        return (("z", *passes),)
 
     def prepare(self) -> BetaModel:
         """Freeze for coding: eval mode, exact parameters on their grids, in float64."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -25,7 +25,7 @@ from imgcodec.codec.nets.rounding import (
     rounding_thresholds,
     to_integers,
 )
-from imgcodec.codec.stream.tables import Tables
+from imgcodec.codec.stream.tables import MISSING, Tables
 
 ROUNDING_STRENGTH = 0.6
 """How far the encoder's rounding heeds the bits of the larger integer (0: plain rounding)."""
@@ -54,17 +54,17 @@ class Block:
         part: name of the latents to which they belong: those of a walk with the same part make
             up its array.
         mask: bool (C, h, w), where in the array they lie.
-        segment: number of the container segment that carries them.
         is_choice: they are 0 or 1, under a row of `nets.choices`.
         is_plain: rounded to the nearest integer, whatever its bits.
+        is_partial: what there is of a block, in an observation.
     """
 
     name: str
     part: str
     mask: Tensor
-    segment: int = 0
     is_choice: bool = False
     is_plain: bool = False
+    is_partial: bool = False
 
     def gather(self, x: Tensor) -> Tensor:
         """Return the values (B, n) of the block in an array (B, C, h, w)."""
@@ -98,6 +98,8 @@ class Coder(ABC):
     @abstractmethod
     def code(self, block: Block, error: Tensor | None, rows: Tensor) -> Tensor | None:
         """Return the integers of a block, 0 outside of it; None when there are no more.
+
+        Where the last of them belong to a part of a block, the others are 0 as well.
 
         Args:
             block: what to code.
@@ -141,7 +143,7 @@ class IntegerCoder(Coder):
     def exchange(
         self, block: Block, indexes: NDArray[np.int64], q: NDArray[np.int32] | None
     ) -> NDArray[np.int32] | None:
-        """Return the integers (n,) that hold, None when there are no more.
+        """Return the integers (n,) that hold, some perhaps `MISSING`; None when there are no more.
 
         Args:
             block: whose they are.
@@ -163,6 +165,12 @@ class IntegerCoder(Coder):
         answer = self.exchange(block, known_rows, q)
         if answer is None:
             return None
+        known = answer != MISSING
+        if not known.all():
+            mask = block.mask.clone()
+            mask[block.mask] = torch.from_numpy(known)
+            block = replace(block, mask=mask, is_partial=True)
+            known_rows, answer = known_rows[known], answer[known]
         if block.is_choice and np.any((answer < 0) | (answer > 1)):
             raise CorruptStreamError("a binary choice has another value than 0 or 1")
         if self._observe is not None:

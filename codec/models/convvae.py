@@ -199,9 +199,9 @@ class ConvVaeModel(CodecModel):
         """Return normal tables."""
         return normal_tables(max_half_width=127)
 
-    def num_segments(self, quality: int) -> int:
-        """Return 1."""
-        return 1
+    def passes(self, quality: int) -> tuple[tuple[str, ...], ...]:
+        """Return the one pass."""
+        return (("z",),)
 
     def prepare(self) -> ConvVaeModel:
         """Freeze for coding: eval mode, rows on a grid of 2^-8."""

@@ -246,7 +246,7 @@ class DiscreteModel(CodecModel):
                     continue
                 features = prior(context_of(before, own, groups < number), arithmetic)
                 name = f"code{stage + 1}"
-                block = Block(name, name, mask[None], segment=stage, is_choice=True)
+                block = Block(name, name, mask[None], is_choice=True)
                 nodes = torch.ones(len(before), *shape, dtype=torch.long, device=device)
                 for bit in reversed(range(self.num_bits)):
                     rows = rows_of_logits(prior.logits(features, nodes))[:, None]
@@ -265,7 +265,7 @@ class DiscreteModel(CodecModel):
 
     def operating_point(self, quality: int) -> int:
         """Return the number of stages."""
-        return self.num_segments(quality)
+        return len(self.passes(quality))
 
     # ---- coding ------------------------------------------------------------------------
 
@@ -274,9 +274,10 @@ class DiscreteModel(CodecModel):
         """Return tables of binary choices."""
         return choice_tables()
 
-    def num_segments(self, quality: int) -> int:
-        """Return the number of stages of a quality: it grows in equal steps of quality."""
-        return 1 + (quality - 1) * self.num_stages // 100
+    def passes(self, quality: int) -> tuple[tuple[str, ...], ...]:
+        """Return a level for each stage: their number grows in equal steps of quality."""
+        num_stages = 1 + (quality - 1) * self.num_stages // 100
+        return tuple((f"code{stage + 1}",) for stage in range(num_stages))
 
     def prepare(self) -> DiscreteModel:
         """Freeze for coding: eval mode, priors and code vectors on their grids, in float64."""
@@ -298,7 +299,7 @@ class DiscreteModel(CodecModel):
 
     def synthesis(self, y_hat: Tensor, quality: int) -> Tensor:
         """Map y_hat (1, D, h, w) to a picture (1, 3, 16 h, 16 w), not clamped."""
-        stage = torch.tensor([self.num_segments(quality) - 1], device=y_hat.device)
+        stage = torch.tensor([self.operating_point(quality) - 1], device=y_hat.device)
         return self._synthesise(y_hat, F.one_hot(stage, self.num_stages))
 
     # ---- shared ------------------------------------------------------------------------

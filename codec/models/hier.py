@@ -264,8 +264,8 @@ class HierModel(CodecModel):
 
     def _preview(self, y: Tensor, weights: list[Tensor]) -> Tensor:
         """Return pictures (B, 3, H, W) of the first or the first two levels, and of means."""
-        num_kept = int(torch.randint(1, NUM_LEVELS, ()))
-        coder = Prefix(Train(self.default_tables()), num_kept)
+        kept = self.passes(1)[: int(torch.randint(1, NUM_LEVELS, ()))]
+        coder = Prefix(Train(self.default_tables()), {name for level in kept for name in level})
         fixed = y.new_ones(len(y), dtype=torch.bool)
         y_hat = self.walk(y.detach(), y.shape[2:], weights, coder, FLOAT, fixed_rates=fixed)
         return self._synthesise(self._unpack(y_hat), weights[-1])
@@ -359,9 +359,13 @@ class HierModel(CodecModel):
         """Return tables of normals."""
         return normal_tables()
 
-    def num_segments(self, quality: int) -> int:
-        """Return the number of levels."""
-        return NUM_LEVELS
+    def passes(self, quality: int) -> tuple[tuple[str, ...], ...]:
+        """Return three levels, the first with the allocation."""
+        of_levels = [
+            tuple(f"l{level + 1}.{k + 1}" for k in range(self.cfg.num_passes))
+            for level in range(NUM_LEVELS)
+        ]
+        return (("l0", *of_levels[0]), *of_levels[1:])
 
     def prepare(self) -> HierModel:
         """Freeze for coding: eval mode, exact parameters on their grids, in float64."""
@@ -384,6 +388,10 @@ class HierModel(CodecModel):
         """Map a picture (1, 3, H, W), sides multiples of 64, to all levels at 1/64."""
         weights = self.operating_point(quality)[-1].float()
         return _pack(self._analyse(x, weights))
+
+    def fine_latents(self, y_hat: Tensor) -> Tensor:
+        """Return the finest level."""
+        return self._unpack(y_hat)[-1]
 
     def synthesis(self, y_hat: Tensor, quality: int) -> Tensor:
         """Map all levels at 1/64 to a picture (1, 3, 64 h, 64 w), not clamped."""

@@ -53,7 +53,6 @@ class Level(nn.Module):
         """Return what codes the level, by its number, 0 for the coarsest."""
         return MaskedLatent(
             name=f"l{number + 1}.",
-            segment=number,
             masks=self.masks,
             means=self.means,
             rows=self.rows,

@@ -24,7 +24,6 @@ class MaskedLatent:
 
     Attributes:
         name: of the latents; passes are called by it and their number.
-        segment: of the container.
         masks: bool (K, M, 2, 2), what each pass codes in a 2x2 cell.
         means, rows: networks of each pass.
         log_scale: (A, M), of the residuals in quantisation steps over the scale of table row 0.
@@ -32,7 +31,6 @@ class MaskedLatent:
     """
 
     name: str
-    segment: int
     masks: Tensor
     means: Sequence[MeanNet]
     rows: Sequence[RowNet]
@@ -49,6 +47,7 @@ class MaskedLatent:
         coder: Coder,
         arithmetic: Arithmetic,
         *,
+        known: tuple[Tensor, Tensor | None] | None = None,
         is_over: bool = False,
         size: tuple[int, int] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
@@ -64,13 +63,20 @@ class MaskedLatent:
             weights: (B, A) of the rate anchors, in the type of the arithmetic.
             coder: who answers for the integers.
             arithmetic: of the rows.
+            known: of the first channels, which the masks leave out: what their walk returned.
             is_over: the coder had no more already.
             size: (height, width) of what is coded, from the corner on; beyond are zeros.
         """
         shape = (len(features), len(self.unit), *features.shape[2:])
         height, width = size or features.shape[2:]
         decoded = features.new_zeros(shape, dtype=torch.float32)
-        integers, context = decoded, decoded.to(arithmetic.dtype)
+        integers = decoded
+        if known is not None:
+            rest = decoded[:, known[0].shape[1] :]
+            decoded = torch.cat([known[0], rest], dim=1)
+            is_over = is_over or known[1] is None
+            integers = integers if known[1] is None else torch.cat([known[1], rest], dim=1)
+        context = compand(coder.context(integers)).to(arithmetic.dtype)
         base = (weights @ self.log_scale)[:, :, None, None]
         for number, cell in enumerate(self.masks, 1):
             mask = tile_cell(cell, decoded.shape)
@@ -80,9 +86,7 @@ class MaskedLatent:
                 offsets = self.rows[number - 1](row_features, context, arithmetic)
                 rows = (base + offsets) * rate.ROWS_PER_NEPER
                 error = None if target is None else ((target - mean) * gain)[..., :height, :width]
-                block = Block(
-                    f"{self.name}{number}", self.name, mask[:, :height, :width], self.segment
-                )
+                block = Block(f"{self.name}{number}", self.name, mask[:, :height, :width])
                 q = coder.code(block, error, rows[..., :height, :width])
             if q is None:
                 is_over = True

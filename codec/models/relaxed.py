@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -132,19 +132,19 @@ class Given(Relax):
 
 
 class Prefix(Coder):
-    """What another coder says of the first segments, and no more.
+    """What another coder says of some passes, and no more.
 
     Args:
         coder: who is asked.
-        num_segments: how many segments there are.
+        names: of these passes.
     """
 
-    def __init__(self, coder: Coder, num_segments: int) -> None:
-        self._coder, self._num_segments = coder, num_segments
+    def __init__(self, coder: Coder, names: Collection[str]) -> None:
+        self._coder, self._names = coder, names
 
     def code(self, block: Block, error: Tensor | None, rows: Tensor) -> Tensor | None:
         """Ask, or say that there are no more; see `Coder.code`."""
-        if block.segment >= self._num_segments:
+        if block.name not in self._names:
             return None
         return self._coder.code(block, error, rows)
 

@@ -53,7 +53,14 @@ def tile_cell(cell: Tensor, shape: torch.Size) -> Tensor:
 
 
 class MeanNet(nn.Module):
-    """Means of one pass from the hyper features and the y_hat decoded so far (float)."""
+    """Means of one pass from the hyper features and the y_hat decoded so far (float).
+
+    Args:
+        latent_channels: M.
+        width: of the features.
+        first: nothing is decoded yet.
+        blocks: residual blocks.
+    """
 
     def __init__(self, latent_channels: int, width: int, *, first: bool, blocks: int = 1) -> None:
         super().__init__()

@@ -64,6 +64,12 @@ class ExactBlocks:
         covered = covered_by(self.mask, window)
         pixels[covered] = window.cut(self.pixels)[covered]
 
+    def paste_reduced(self, pixels: NDArray[np.uint8], window: Tile, scale: int) -> None:
+        """Put them into a reduced window (h, w, 3), in place; blocks are multiples of the scale."""
+        reduced = np.asarray(Image.fromarray(window.cut(self.pixels)).reduce(scale))
+        covered = covered_by(self.mask, window)[::scale, ::scale]
+        pixels[covered] = reduced[covered]
+
     def windows(self, crop: Tile, tile_px: int) -> Iterator[tuple[Tile, NDArray[np.uint8]]]:
         """Yield the windows that make up a rectangle, as `tiling.synthesise` does."""
         for part in tile_grid(crop.height, crop.width, tile_px, 1):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imgcodec.codec.errors import CorruptStreamError
+from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.coders import Block, IntegerCoder
 from imgcodec.codec.models.coders import Observer as BlockObserver
 from imgcodec.codec.session.allocation import find_allocation
@@ -19,12 +20,32 @@ from imgcodec.codec.session.tiling import analyse_tile
 from imgcodec.codec.session.timing import Timer
 from imgcodec.codec.stream.coder import PassDecoder, PassEncoder, PrefixDecoder
 from imgcodec.codec.stream.container import Stream
-from imgcodec.codec.stream.tables import Tables
+from imgcodec.codec.stream.tables import MISSING, Tables
 from imgcodec.codec.stream.tiles import Tile, tile_grid
 from imgcodec.codec.weights.store import LoadedModel
 
 Observer = Callable[[Tile, Block, NDArray[np.int64], NDArray[np.int32]], None]
 """Called with the tile, a block of it, the table rows of its integers, and them."""
+
+SegmentNames = tuple[tuple[tuple[str, ...], ...], ...]
+"""Names of the passes, of each segment, of each level."""
+
+
+def segments_of(model: CodecModel, quality: int, num_tiles: int) -> SegmentNames:
+    """Return which passes share a segment: those of a level or, of several tiles, none.
+
+    So every beginning of a file shows the whole scene, and a file of one tile has few chunks.
+    """
+    levels = model.passes(quality)
+    if num_tiles == 1:
+        return tuple((names,) for names in levels)
+    return tuple(tuple((name,) for name in names) for names in levels)
+
+
+def _numbers(levels: SegmentNames) -> dict[str, int]:
+    """Return the number of the segment of each pass."""
+    segments = (names for level in levels for names in level)
+    return {name: number for number, names in enumerate(segments) for name in names}
 
 
 class Write(IntegerCoder):
@@ -32,7 +53,7 @@ class Write(IntegerCoder):
 
     Args:
         tables: of the model.
-        num_segments: of the file.
+        levels: as of `segments_of`.
         rounding, integers: as in `IntegerCoder`.
         timer: gets the stage "entropy coding".
 
@@ -43,7 +64,7 @@ class Write(IntegerCoder):
     def __init__(
         self,
         tables: Tables,
-        num_segments: int,
+        levels: SegmentNames,
         *,
         rounding: float = 1.0,
         integers: Mapping[str, NDArray[np.int32]] | None = None,
@@ -51,7 +72,8 @@ class Write(IntegerCoder):
     ) -> None:
         super().__init__(tables, rounding=rounding, integers=integers)
         self._timer = timer
-        self.encoders = [PassEncoder(tables) for _ in range(num_segments)]
+        self._numbers = _numbers(levels)
+        self.encoders = [PassEncoder(tables) for _ in range(sum(map(len, levels)))]
 
     def exchange(
         self, block: Block, indexes: NDArray[np.int64], q: NDArray[np.int32] | None
@@ -59,7 +81,7 @@ class Write(IntegerCoder):
         """Send and return the encoder's integers."""
         assert q is not None
         with self._timer.stage("entropy coding"):
-            self.encoders[block.segment].encode(q, indexes)
+            self.encoders[self._numbers[block.name]].encode(q, indexes)
         return q
 
 
@@ -68,42 +90,32 @@ class Read(IntegerCoder):
 
     Args:
         tables: of the model.
-        decoders: of the segments that are there, the last perhaps in part.
-        max_passes: those beyond are not read; blocks of one name are one pass.
+        decoders: by the names of the passes that are there, the last perhaps in part.
         observe: as in `IntegerCoder`.
 
     Attributes:
-        num_blocks: how many were read.
-        is_whole: nothing was asked for that was not there.
+        is_empty: there was nothing to be read.
     """
 
     def __init__(
         self,
         tables: Tables,
-        decoders: Sequence[PassDecoder | PrefixDecoder],
-        max_passes: int | None = None,
+        decoders: Mapping[str, PassDecoder | PrefixDecoder],
         observe: BlockObserver | None = None,
     ) -> None:
         super().__init__(tables, observe=observe)
-        self._decoders, self._max_passes = decoders, max_passes
-        self._names: set[str] = set()
-        self.num_blocks, self.is_whole = 0, True
+        self._decoders = decoders
+        self.is_empty = True
 
     def exchange(
         self, block: Block, indexes: NDArray[np.int64], q: NDArray[np.int32] | None
     ) -> NDArray[np.int32] | None:
         """Read and return the integers of a block, None where the stream has no more."""
-        is_new = block.name not in self._names
-        answer = None
-        if block.segment < len(self._decoders) and not (
-            is_new and len(self._names) == self._max_passes
-        ):
-            self._names.add(block.name)
-            answer = self._decoders[block.segment].decode(indexes)
-        if answer is None:
-            self.is_whole = False
-        else:
-            self.num_blocks += 1
+        decoder = self._decoders.get(block.name)
+        answer = None if decoder is None else decoder.decode(indexes)
+        if block.is_choice and answer is not None and np.any(answer == MISSING):
+            answer = None  # choices make sense together only
+        self.is_empty = self.is_empty and answer is None
         return answer
 
 
@@ -115,40 +127,52 @@ def decode_latents(
     observe: Observer | None = None,
     region: Tile | None = None,
     levels: int | None = None,
+    leading_alone: bool = False,
 ) -> Tensor:
     """Return y_hat (1, M, H / stride, W / stride) of all tiles.
 
-    Passes beyond `max_passes` (those of one name count as one), passes of segments from `levels`
-    on, and passes that a truncated stream does not settle are filled. `observe` is called with
-    every decoded block. With a `region`, in multiples of the stride, y_hat is that of the region,
-    and only tiles that overlap it are decoded.
+    Passes beyond `max_passes` and `levels`, and what a truncated stream does not settle, are
+    filled. `observe` is called with every decoded block. With a `region`, in multiples of the
+    stride, y_hat is that of the region, and only tiles that overlap it are decoded. Of models
+    where some latents lead these may be asked for alone.
 
     Raises:
-        CorruptStreamError: the data are invalid, or truncated before any pass of these tiles.
+        CorruptStreamError: the data are invalid, or end before any integer of these tiles.
     """
     header, stride = stream.header, loaded.model.stride_px
-    num_segments = loaded.model.num_segments(header.quality)
-    if header.num_segments != num_segments:
+    all_levels = segments_of(loaded.model, header.quality, header.num_tiles)
+    sizes = tuple(map(len, all_levels))
+    if header.num_segments != sum(sizes) or (stream.is_complete and stream.levels != sizes):
         raise CorruptStreamError(
-            f"{header.num_segments} segments, but {loaded.info.id} writes {num_segments}"
+            f"levels of {stream.levels} segments, but {loaded.info.id} writes {sizes}"
         )
+    names = [name for level in all_levels[:levels] for segment in level for name in segment]
+    names = names[:max_passes]
     grid = tile_grid(header.height, header.width, header.tile_px, stride)
     if region is None:
         region = Tile(0, 0, grid[-1].top + grid[-1].height, grid[-1].left + grid[-1].width)
-    y_hat = torch.zeros(
-        1, loaded.model.latent_channels, region.height // stride, region.width // stride
-    )
-    num_passes = 0
+    model = loaded.model
+    channels = model.leading_channels if leading_alone else model.latent_channels
+    y_hat = torch.zeros(1, channels, region.height // stride, region.width // stride)
+    is_empty = True
     for number, tile in enumerate(grid):
         rows, tile_rows = _overlap(region.top, region.height, tile.top, tile.height, stride)
         columns, tile_columns = _overlap(region.left, region.width, tile.left, tile.width, stride)
         if rows and columns:
-            decoders = _decoders(loaded.tables, stream, number)[:levels]
-            part, decoded = _decode_tile(
-                loaded, tile, decoders, header.quality, max_passes, observe
+            decoders = _decoders(loaded.tables, stream, number)
+            of_names = {
+                name: decoders[segment]
+                for name, segment in _numbers(all_levels).items()
+                if segment < len(decoders) and name in names
+            }
+            coder = Read(
+                loaded.tables, of_names, None if observe is None else partial(observe, tile)
             )
-            num_passes += decoded
-            if not num_passes and not stream.is_complete:  # later tiles have no more
+            shape = (tile.height // stride, tile.width // stride)
+            decode = model.code_leading if leading_alone else model.code
+            part = decode(shape, header.quality, coder)
+            is_empty = is_empty and coder.is_empty
+            if is_empty and not stream.is_complete:  # later tiles have no more
                 raise CorruptStreamError("the stream is cut short: it ends before the first pass")
             y_hat[:, :, rows, columns] = part[:, :, tile_rows, tile_columns]
     return y_hat
@@ -156,11 +180,14 @@ def decode_latents(
 
 def _decoders(tables: Tables, stream: Stream, number: int) -> list[PassDecoder | PrefixDecoder]:
     """Return a decoder for each segment of a tile that is there, the last perhaps in part."""
-    there = [tiles[number] for tiles in stream.segments if number < len(tiles)]
-    decoders: list[PassDecoder | PrefixDecoder] = [PassDecoder(tables, data) for data in there]
-    cut_tile = sum(map(len, stream.segments)) % stream.header.num_tiles
-    if stream.cut is not None and number == cut_tile:
-        decoders.append(PrefixDecoder(tables, stream.cut.payload, stream.cut.missing_bytes))
+    decoders: list[PassDecoder | PrefixDecoder] = [
+        PassDecoder(tables, streams[number]) for streams in stream.segments
+    ]
+    cut = stream.cut
+    if cut is not None and number < len(cut.streams):
+        decoders.append(PrefixDecoder(tables, cut.streams[number], 0))
+    elif cut is not None and number == len(cut.streams):
+        decoders.append(PrefixDecoder(tables, cut.beginning, cut.missing_bytes))
     return decoders
 
 
@@ -183,6 +210,7 @@ def encode_tile(
     pixels: NDArray[np.uint8],
     tile: Tile,
     quality: int,
+    levels: SegmentNames,
     *,
     rounding: float = 1.0,
     allocation: Sequence[int] | None = (),
@@ -197,6 +225,7 @@ def encode_tile(
         pixels: the picture (H, W, 3).
         tile: which part of it.
         quality: 1 to 100.
+        levels: as of `segments_of`.
         rounding: as in `thresholds_of`.
         allocation: as in `CodecModel.code`; None for the best one of the tile.
         effort: 1 to 9; see `codec.refinement`.
@@ -218,7 +247,7 @@ def encode_tile(
             )
     coder = Write(
         loaded.tables,
-        model.num_segments(quality),
+        levels,
         rounding=rounding,
         integers=refined,
         timer=timer,
@@ -228,27 +257,3 @@ def encode_tile(
         model.code(shape, quality, coder, y, allocation=allocation)
     with timer.stage("entropy coding"):
         return [encoder.to_bytes() for encoder in coder.encoders]
-
-
-def _decode_tile(
-    loaded: LoadedModel,
-    tile: Tile,
-    decoders: list[PassDecoder | PrefixDecoder],
-    quality: int,
-    max_passes: int | None,
-    observe: Observer | None,
-) -> tuple[Tensor, int]:
-    """Return y_hat (1, M, h, w) of one tile, and how many passes were decoded for it."""
-    stride = loaded.model.stride_px
-    shape = (tile.height // stride, tile.width // stride)
-    coder = Read(
-        loaded.tables,
-        decoders,
-        max_passes,
-        None if observe is None else partial(observe, tile),
-    )
-    y_hat = loaded.model.code(shape, quality, coder)
-    if coder.is_whole:
-        for decoder in decoders:
-            decoder.finish()
-    return y_hat, coder.num_blocks

@@ -15,7 +15,7 @@ from imgcodec.codec.options import EncodeOptions
 from imgcodec.codec.picture.alpha import encode_alpha
 from imgcodec.codec.picture.read import PictureSource, read_picture, without_exif
 from imgcodec.codec.session.allocation import allocation_of
-from imgcodec.codec.session.coding import encode_tile
+from imgcodec.codec.session.coding import SegmentNames, encode_tile, segments_of
 from imgcodec.codec.session.exact_choice import ExactChooser
 from imgcodec.codec.session.painting import paint_over
 from imgcodec.codec.session.refinement import Progress
@@ -97,26 +97,27 @@ class Encoder:
             raise OptionError(f"quality must be an integer from 1 to 100, not {quality!r}")
         quality = int(quality)
         chooser, loaded, tile_px = self.chooser, self._loaded, self._options.tile_px
-        nothing = [[b""] * len(self._tiles)] * loaded.model.num_segments(quality)
+        levels = segments_of(loaded.model, quality, len(self._tiles))
+        nothing = [[b""] * len(self._tiles) for level in levels for _ in level]
         with self._timer.stage("exact blocks"):
             if exact_mask is None:
                 mask, payload = chooser.choose(loaded, quality, tile_px) or (None, None)
             else:
                 mask, payload = exact_mask, chooser.encode(exact_mask)
             if mask is not None and mask.all():
-                return self._file(quality, nothing, payload)
+                return self._file(quality, nothing, levels, payload)
             pixels = self.picture.pixels
             if mask is not None:
                 pixels = paint_over(pixels, mask)
-        segments = self._encode_tiles(pixels, quality, rounding)
+        segments = self._encode_tiles(pixels, quality, levels, rounding)
         num_bytes = sum(len(part) for segment in segments for part in segment)
         with self._timer.stage("exact blocks"):
             if chooser.is_everything_better(loaded, num_bytes + len(payload or b"")):
-                return self._file(quality, nothing, chooser.everything)
-        return self._file(quality, segments, payload)
+                return self._file(quality, nothing, levels, chooser.everything)
+        return self._file(quality, segments, levels, payload)
 
     def _encode_tiles(
-        self, pixels: NDArray[np.uint8], quality: int, rounding: float
+        self, pixels: NDArray[np.uint8], quality: int, levels: SegmentNames, rounding: float
     ) -> list[list[bytes]]:
         """Return the streams of all tiles, segment by segment."""
         count = len(self._tiles)
@@ -126,6 +127,7 @@ class Encoder:
                 pixels,
                 tile,
                 quality,
+                levels,
                 rounding=rounding,
                 allocation=self._allocation,
                 effort=self._options.effort,
@@ -140,7 +142,13 @@ class Encoder:
         """Report the progress of one of several tiles, `done` of which are done."""
         self._progress((done + share) / count)
 
-    def _file(self, quality: int, segments: list[list[bytes]], exact: bytes | None) -> bytes:
+    def _file(
+        self,
+        quality: int,
+        segments: list[list[bytes]],
+        levels: SegmentNames,
+        exact: bytes | None,
+    ) -> bytes:
         height, width = self.picture.pixels.shape[:2]
         header = Header(
             model_hash=self._loaded.stream_hash,
@@ -153,4 +161,13 @@ class Encoder:
             tile_px=self._options.tile_px,
             num_segments=len(segments),
         )
-        return write_stream(Stream(header, segments, self._alpha, self._metadata, exact=exact))
+        return write_stream(
+            Stream(
+                header,
+                segments,
+                self._alpha,
+                self._metadata,
+                exact=exact,
+                levels=tuple(map(len, levels)),
+            )
+        )

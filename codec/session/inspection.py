@@ -19,8 +19,8 @@ from imgcodec.codec.stream.container import (
     Stream,
     chunk_sizes,
     expected_bytes,
+    level_edges,
     read_stream,
-    segment_edges,
 )
 from imgcodec.codec.stream.tiles import Tile
 from imgcodec.codec.weights.installed import ModelInfo, find_model_of_stream
@@ -41,7 +41,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class LevelBytes:
-    """A level, which is a segment of all tiles: its bytes on disk, and where it ends.
+    """A level: its bytes on disk, and where it ends.
 
     Attributes:
         number: from 1, coarse to fine.
@@ -144,7 +144,7 @@ def inspect(
         LevelBytes(
             number, end - start, (end - start) * 8 / num_pixels, (end - start) / len(data), end
         )
-        for number, (start, end) in enumerate(pairwise(segment_edges(stream)), 1)
+        for number, (start, end) in enumerate(pairwise(level_edges(stream)), 1)
     ]
     needs_model = verify or heatmap
     try:

@@ -34,11 +34,14 @@ def analyse_tile(model: CodecModel, pixels: NDArray[np.uint8], tile: Tile, quali
     return _inner(y, tile, outer, stride)
 
 
-def region_of(model: CodecModel, crop: Tile, height: int, width: int) -> Tile:
+def region_of(
+    model: CodecModel, crop: Tile, height: int, width: int, *, with_halo: bool = True
+) -> Tile:
     """Return the part of the padded picture whose latents a rectangle of pixels depends on."""
     stride = model.stride_px
     size = padded(height, stride), padded(width, stride)
-    return _with_halo(_aligned(crop, stride), model.synthesis_halo_px, *size)
+    halo = model.synthesis_halo_px if with_halo else 0
+    return _with_halo(_aligned(crop, stride), halo, *size)
 
 
 def synthesise(

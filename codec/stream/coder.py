@@ -2,16 +2,19 @@
 
 A stream carries the passes of one segment of one tile, in order, as a big-endian binary fraction
 whose trailing zero bytes are left out. Within a pass the symbols are grouped by table row (rows
-ascending, raster order within a row), then come the values of the escapes. SPEC.md states the
+descending: wide distributions first, which matter most; raster order within a row), then come the
+values of the escapes. SPEC.md states the
 format; `tests/codec/stream/test_coder.py` decodes it with a decoder written from SPEC.md alone.
 
 Source: G. N. N. Martin, "Range encoding", 1979; constriction's queue coder (R. Bamler,
 arXiv:2201.01741) with 32-bit words, 64-bit state and 24-bit probabilities.
 """
 
+# Long because encoder and decoders must agree line by line.
+
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -23,6 +26,7 @@ from imgcodec.codec.errors import CorruptStreamError
 from imgcodec.codec.stream.tables import (
     MAX_MAGNITUDE,
     MAX_SUFFIX_BITS,
+    MISSING,
     PRECISION_BITS,
     Tables,
 )
@@ -163,71 +167,74 @@ class PassDecoder:
         indexes = np.asarray(indexes)
         order, groups = _grouped(self._tables, indexes)
         values = np.empty(indexes.size, np.int32)
-        escaped: list[NDArray[np.intp]] = []
-        halves: list[NDArray[np.int32]] = []
+        escapes = _Escapes()
         for first, stop, half, model in groups:
-            symbols = self._decode_symbols(model, stop - first)
-            outside = np.flatnonzero(symbols > 2 * half)
-            if outside.size:
-                escaped.append(outside + first)
-                halves.append(np.full(outside.size, half, np.int32))
-            np.subtract(symbols, np.int32(half), out=values[first:stop])
-        if escaped:
-            values[np.concatenate(escaped)] = self._decode_escapes(np.concatenate(halves))
+            symbols = self.symbols(model, stop - first)
+            values[first:stop] = escapes.sort_out(symbols, first, half)
+        if escapes:
+            values[escapes.places] = self.escapes(escapes.halves)
         result = np.empty_like(values)
         result[order] = values
         return result.reshape(indexes.shape)
 
-    def finish(self) -> None:
-        """Check that the stream ends here.
-
-        Best effort: no valid stream is rejected; of those with 12 or more spare bytes one in a
-        thousand passes, fewer spare bytes often do. What certifies a stream is the container's CRC.
-
-        Raises:
-            CorruptStreamError: Data remain undecoded.
-        """
-        # constriction says "exhausted" once all words are read and the point is near the lower
-        # end of the interval. Halving the interval brings it there, reading at most one more word
-        # on the way, unless the point falls into the sliver that no symbol covers.
-        probe = self._decoder.clone()
-        half_model = _escape_models()[1]
-        for _ in range(32):
-            if probe.maybe_exhausted():
-                return
-            try:
-                probe.decode(half_model)
-            except AssertionError:
-                return
-        raise CorruptStreamError("entropy-coded data are longer than the picture needs")
-
-    def _decode_symbols(self, model: _Model, num: int) -> NDArray[np.int32]:
+    def symbols(self, model: _Model, num: int) -> NDArray[np.int32]:
+        """Return the next symbols, all of one model."""
         try:
             return self._decoder.decode(model, num)
         except AssertionError as error:  # constriction's InvalidData
             raise CorruptStreamError("entropy-coded data are invalid") from error
 
-    def _decode_escapes(self, halves: NDArray[np.int32]) -> NDArray[np.int32]:
+    def escapes(self, halves: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the integers that follow as escapes, from the half widths of their rows."""
         length_model, sign_model, suffix_models = _escape_models()
-        lengths = self._decode_symbols(length_model, halves.size)
-        negative = self._decode_symbols(sign_model, halves.size) == 1
+        lengths = self.symbols(length_model, halves.size)
+        negative = self.symbols(sign_model, halves.size) == 1
         magnitudes = halves + (np.int32(1) << lengths)
         for k, model in enumerate(suffix_models, 1):
             group = lengths == k
             num = int(group.sum())
             if num:
-                magnitudes[group] += self._decode_symbols(model, num)
+                magnitudes[group] += self.symbols(model, num)
         if magnitudes.max() > MAX_MAGNITUDE:
             raise CorruptStreamError("an escaped integer is out of range")
         return np.where(negative, -magnitudes, magnitudes)
 
 
+class _Escapes:
+    """Which symbols of a pass are escapes."""
+
+    def __init__(self) -> None:
+        self._places: list[NDArray[np.intp]] = []
+        self._halves: list[NDArray[np.int32]] = []
+
+    def sort_out(self, symbols: NDArray[np.int32], first: int, half: int) -> NDArray[np.int32]:
+        """Return the integers of symbols of one row, and remember which are escapes."""
+        outside = np.flatnonzero(symbols > 2 * half)
+        if outside.size:
+            self._places.append(outside + first)
+            self._halves.append(np.full(outside.size, half, np.int32))
+        return symbols - np.int32(half)
+
+    def __bool__(self) -> bool:
+        return bool(self._places)
+
+    @property
+    def places(self) -> NDArray[np.intp]:
+        """Where they are."""
+        return np.concatenate(self._places)
+
+    @property
+    def halves(self) -> NDArray[np.int32]:
+        """Half widths of their rows."""
+        return np.concatenate(self._halves)
+
+
 class PrefixDecoder:
-    """Decodes those passes of a stream that its first bytes settle.
+    """Decodes what of a stream its first bytes settle.
 
     The whole stream lies between its beginning followed by zeros and its beginning followed by
-    ones, and between two numbers that decode to the same integers every number does. So a pass
-    is settled if, and only if, both ends of the range decode to the same.
+    ones, and between two numbers that decode to the same symbols every number does. So symbols
+    are settled as long as both ends of the range decode to the same.
     """
 
     def __init__(self, tables: Tables, data: bytes, missing_bytes: int) -> None:
@@ -238,39 +245,64 @@ class PrefixDecoder:
             data: Beginning of the stream.
             missing_bytes: How many bytes of it follow that are not there.
         """
+        self._tables, self._is_over = tables, False
         # While both ends decode alike they differ by less than the range, which is refilled when
         # it falls below 2**32: no more than 8 bytes beyond the beginning are ever looked at.
         ends = (data, data + b"\xff" * min(missing_bytes, 8))
         self._decoders = [PassDecoder(tables, end.rstrip(b"\0")) for end in ends]
 
     def decode(self, indexes: NDArray) -> NDArray[np.int32] | None:
-        """Decode a pass as `PassDecoder.decode`; None where it hangs on missing bytes.
+        """Decode a pass as `PassDecoder.decode`, `MISSING` where it hangs on missing bytes.
 
-        After None the decoder is of no further use.
+        None where all of it does. After the first missing integer there are no more.
         """
-        try:
-            first, last = (decoder.decode(indexes) for decoder in self._decoders)
-        except CorruptStreamError:
+        if self._is_over:
             return None
-        return first if np.array_equal(first, last) else None
+        order, groups = _grouped(self._tables, indexes)
+        values = np.full(np.size(indexes), MISSING, np.int32)
+        escapes = _Escapes()
+        for first, stop, half, model in groups:
+            symbols = self._settled(lambda decoder, m=model, n=stop - first: decoder.symbols(m, n))
+            values[first : first + len(symbols)] = escapes.sort_out(symbols, first, half)
+        if escapes:
+            settled = self._settled(lambda decoder: decoder.escapes(escapes.halves))
+            values[escapes.places] = settled if len(settled) == len(escapes.places) else MISSING
+        if values.size and (values == MISSING).all():
+            return None
+        result = np.empty_like(values)
+        result[order] = values
+        return result.reshape(np.shape(indexes))
 
-    def finish(self) -> None:
-        """Accept whatever follows: the end of the stream is not there to be checked."""
+    def _settled(self, decode: Callable[[PassDecoder], NDArray[np.int32]]) -> NDArray[np.int32]:
+        """Return the beginning in which both ends decode to the same."""
+        if self._is_over:
+            return np.empty(0, np.int32)
+        try:
+            one, other = (decode(decoder) for decoder in self._decoders)
+        except CorruptStreamError:
+            one, other = np.empty((2, 0), np.int32)
+            self._is_over = True
+        differences = np.flatnonzero(one != other)
+        if differences.size:
+            self._is_over = True
+            return one[: differences[0]]
+        return one
 
 
 def _grouped(tables: Tables, indexes: NDArray) -> tuple[NDArray[np.intp], Iterator[_Group]]:
-    """Return the stable order that sorts `indexes`, and the groups of equal row within it."""
+    """Return the stable order of `indexes`, largest first, and the groups of equal row in it."""
     indexes = np.asarray(indexes)
     if indexes.dtype.kind not in "iu":
         raise ValueError("indexes must be an integer array")
     if indexes.size and not (indexes.min() >= 0 and indexes.max() < tables.num_rows):
         raise ValueError(f"indexes must be in [0, {tables.num_rows})")
-    rows = indexes.ravel().astype(np.uint16)  # numpy sorts 16-bit integers by radix
-    stops = np.cumsum(np.bincount(rows, minlength=tables.num_rows))
+    last = tables.num_rows - 1
+    reversed_rows = (last - indexes.ravel()).astype(np.uint16)  # numpy sorts these by radix
+    stops = np.cumsum(np.bincount(reversed_rows, minlength=tables.num_rows))
     starts = stops - np.diff(stops, prepend=0)
     models = _row_models(tables)
     groups = (
-        (int(starts[r]), int(stops[r]), int(tables.half_widths[r]), models[r])
-        for r in np.flatnonzero(stops > starts)
+        (int(starts[k]), int(stops[k]), int(tables.half_widths[last - k]), models[last - k])
+        for k in np.flatnonzero(stops > starts)
     )
-    return np.argsort(rows, kind="stable"), groups
+    return np.argsort(reversed_rows, kind="stable"), groups

@@ -1,10 +1,11 @@
 """The `.cvb` container: a header, then chunks, each guarded by a CRC-32. SPEC.md is its definition.
 
-    header | metadata chunks | alpha chunk | exact chunk | data chunks, segment-major
+    header | metadata chunks | alpha chunk | exact chunk | data chunks, one a segment
 
 Metadata, alpha and exact blocks come first, so that any prefix that reaches the first data chunks
 can be shown as it is meant to look, and the file always ends in a critical chunk, so that no
-truncation goes unnoticed. Segment-major order makes a prefix of the data a picture of lower rate.
+truncation goes unnoticed. A segment holds streams of all tiles, and segments go from coarse to
+fine: a prefix of the data is the whole scene at a lower rate.
 """
 
 # Long because writer, reader, and reader of beginnings must agree line by line.
@@ -25,13 +26,14 @@ from imgcodec.codec.errors import (
 from imgcodec.codec.stream.kinds import METADATA
 
 MAGIC = b"CVB"
-VERSION = 1
+VERSION = 2
 MAX_SIDE_PX = (1 << 24) - 1
 MAX_PIXELS = 1 << 28
 MIN_TILE_LOG2, MAX_TILE_LOG2 = 8, 12
 MAX_SEGMENTS = 16
 
-_ALPHA, _EXACT, _DATA = b"A", b"L", b"D"
+_ALPHA, _EXACT, _DATA, _MORE_DATA = b"A", b"L", b"D", b"C"
+_CRITICAL = (_ALPHA, _EXACT, _DATA, _MORE_DATA)
 _METADATA_NAMES = {kind.letter: name for name, kind in METADATA.items()}
 _FLAG_GRAY, _FLAG_ALPHA, _FLAG_EXACT = 1, 2, 4
 _MAX_VARINT_BYTES = 5
@@ -52,7 +54,7 @@ class Header:
         has_alpha: An alpha chunk is present.
         has_exact: A chunk of exact blocks is present.
         tile_px: Side of the square tiles, a power of two from 256 to 4096.
-        num_segments: Streams that a tile is split into, 1 to 16, coarse to fine.
+        num_segments: Data chunks, 1 to 16: streams that each tile is split into, coarse to fine.
 
     Raises:
         ValueError: A field is out of range.
@@ -91,13 +93,16 @@ class CutChunk:
     """The data chunk in which a file ends; its CRC is not there, so nothing vouches for it.
 
     Attributes:
-        payload: Its payload as far as it goes.
-        missing_bytes: Bytes of the payload that are not there, as its length field tells; 0
-            where the cut is in the CRC.
+        num_bytes: Of the whole payload, as its length field tells.
+        streams: Those of the first tiles, as far as they are there in full.
+        beginning: What there is of the stream of the next tile.
+        missing_bytes: Bytes of that stream that are not there.
     """
 
-    payload: bytes
-    missing_bytes: int
+    num_bytes: int
+    streams: list[bytes]
+    beginning: bytes = b""
+    missing_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,13 +112,14 @@ class Stream:
     Attributes:
         header: The header.
         segments: `segments[segment][tile]`, entropy-coded bytes. Complete unless the file was
-            read with `allow_truncated`; then segments may be missing, and the last one present
-            may lack its last tiles.
+            read with `allow_truncated`; then the last ones may be missing.
         alpha: Payload of the alpha chunk, None when the picture is opaque.
         exact: Payload of the chunk of exact blocks, None without.
         metadata: "icc", "exif" and "xmp" payloads, those that exist.
         cut: The data chunk after those of `segments` where the file ends within its payload or
             CRC; only with `allow_truncated`.
+        levels: How many of `segments` belong to each level of the model, coarse to fine; () for
+            one each.
     """
 
     header: Header
@@ -122,12 +128,16 @@ class Stream:
     metadata: dict[str, bytes] = field(default_factory=dict)
     cut: CutChunk | None = None
     exact: bytes | None = None
+    levels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.levels:
+            object.__setattr__(self, "levels", (1,) * len(self.segments))
 
     @property
     def is_complete(self) -> bool:
-        """Whether every segment of every tile is there."""
-        num_data = self.header.num_tiles * self.header.num_segments
-        return sum(map(len, self.segments)) == num_data
+        """Whether every segment is there."""
+        return len(self.segments) == self.header.num_segments
 
 
 def write_stream(stream: Stream) -> bytes:
@@ -142,6 +152,8 @@ def write_stream(stream: Stream) -> bytes:
         raise ValueError(
             f"{header.num_segments} segments of {header.num_tiles} tiles expected, got {shape}"
         )
+    if sum(stream.levels) != header.num_segments or min(stream.levels) < 1:
+        raise ValueError(f"levels of {stream.levels} are not {header.num_segments} segments")
     if (stream.alpha is not None) != header.has_alpha:
         raise ValueError("the alpha payload and the header disagree")
     if (stream.exact is not None) != header.has_exact:
@@ -171,8 +183,7 @@ def read_stream(
 ) -> Stream:
     """Parse a stream and check every CRC.
 
-    Nothing is allocated beyond slices of `data`: a header that promises more tiles than the bytes
-    could hold is refused first.
+    Nothing is allocated beyond slices of `data` and an empty stream for each tile that has none.
 
     Args:
         data: The whole file.
@@ -194,30 +205,37 @@ def read_stream(
             f"the picture has {header.height} x {header.width} pixels, more than the limit of "
             f"{max_pixels}; raise max_pixels if the file can be trusted"
         )
-    num_data = header.num_tiles * header.num_segments
-    if not allow_truncated and num_data * _MIN_CHUNK_BYTES > cursor.remaining:
-        raise TruncatedStreamError(f"{cursor.remaining} bytes cannot hold {num_data} tile streams")
-    payloads: list[bytes] = []
+    num_segments = header.num_segments
+    if not allow_truncated and num_segments * _MIN_CHUNK_BYTES > cursor.remaining:
+        raise TruncatedStreamError(f"{cursor.remaining} bytes cannot hold {num_segments} segments")
+    segments: list[list[bytes]] = []
+    levels: list[int] = []
     cut: CutChunk | None = None
     before: dict[bytes, bytes] = {}
     metadata: dict[str, bytes] = {}
     announced = {_ALPHA: header.has_alpha, _EXACT: header.has_exact}
     try:
-        for letter, payload in _parse_chunks(cursor, num_data):
-            if isinstance(payload, CutChunk):
-                cut = payload
-            elif letter == _DATA:
+        for letter, payload, num_bytes in _parse_chunks(cursor, num_segments):
+            if letter in (_DATA, _MORE_DATA):
                 if len(before) < sum(announced.values()):
                     raise CorruptStreamError("a chunk is missing that the header announces")
-                payloads.append(payload)
+                if letter == _MORE_DATA and not segments:
+                    raise CorruptStreamError("no level begins with the first segment")
+                if num_bytes is not None:
+                    cut = _cut_chunk(payload, num_bytes, header.num_tiles)
+                    continue
+                segments.append(_split(payload, header.num_tiles))
+                if letter == _DATA:
+                    levels.append(0)
+                levels[-1] += 1
             elif letter in announced:
-                is_late = payloads or (letter == _ALPHA and _EXACT in before)
+                is_late = segments or (letter == _ALPHA and _EXACT in before)
                 if not announced[letter] or letter in before or is_late:
                     raise CorruptStreamError(f"chunk {letter.decode()} is out of place")
                 before[letter] = payload
             elif letter in _METADATA_NAMES:
                 name = _METADATA_NAMES[letter]
-                if name in metadata or before or payloads:
+                if name in metadata or before or segments:
                     raise CorruptStreamError(f"an {name} chunk is out of place")
                 metadata[name] = payload
     except TruncatedStreamError:
@@ -226,9 +244,64 @@ def read_stream(
     else:
         if cursor.remaining:
             raise CorruptStreamError(f"{cursor.remaining} bytes follow the end of the stream")
-    step = header.num_tiles
-    segments = [payloads[start : start + step] for start in range(0, len(payloads), step)]
-    return Stream(header, segments, before.get(_ALPHA), metadata, cut, before.get(_EXACT))
+    return Stream(
+        header,
+        segments,
+        before.get(_ALPHA),
+        metadata,
+        cut,
+        before.get(_EXACT),
+        tuple(levels),
+    )
+
+
+def _join(streams: list[bytes]) -> bytes:
+    """Return the payload of a segment: the lengths of all streams but the last, and the streams."""
+    if not any(streams):
+        return b""
+    return b"".join([*(write_varint(len(stream)) for stream in streams[:-1]), *streams])
+
+
+def _split(payload: bytes, num_tiles: int) -> list[bytes]:
+    """Return the streams of a payload.
+
+    Raises:
+        CorruptStreamError: it is not what `_join` writes.
+    """
+    if not payload:
+        return [b""] * num_tiles
+    cursor = Cursor(payload)
+    try:
+        lengths = [cursor.take_varint() for _ in range(num_tiles - 1)]
+        streams = [cursor.take(length) for length in lengths]
+    except TruncatedStreamError as error:
+        raise CorruptStreamError("a segment is shorter than its streams") from error
+    streams.append(cursor.take(cursor.remaining))
+    if not any(streams):
+        raise CorruptStreamError("a segment without data is not empty")
+    return streams
+
+
+def _cut_chunk(there: bytes, num_bytes: int, num_tiles: int) -> CutChunk:
+    """Return what the beginning of a payload tells."""
+    missing = num_bytes - len(there)
+    if num_bytes == 0:
+        return CutChunk(0, [b""] * num_tiles)
+    cursor = Cursor(there)
+    streams: list[bytes] = []
+    try:
+        lengths = [cursor.take_varint() for _ in range(num_tiles - 1)]
+    except TruncatedStreamError:
+        return CutChunk(num_bytes, [], b"", missing)
+    lengths.append(num_bytes - cursor.position - sum(lengths))
+    if lengths[-1] < 0:
+        raise CorruptStreamError("a segment is shorter than its streams")
+    while len(streams) < num_tiles and lengths[len(streams)] <= cursor.remaining:
+        streams.append(cursor.take(lengths[len(streams)]))
+    if len(streams) == num_tiles:
+        return CutChunk(num_bytes, streams)
+    beginning = cursor.take(cursor.remaining)
+    return CutChunk(num_bytes, streams, beginning, lengths[len(streams)] - len(beginning))
 
 
 def parse_metadata_names(text: str) -> set[str]:
@@ -249,8 +322,8 @@ def parse_metadata_names(text: str) -> set[str]:
 def chunk_sizes(stream: Stream) -> list[tuple[str, int]]:
     """Return (name, bytes on disk) of the header and of every chunk, in the order of the file.
 
-    Names are "header", "icc", "exif", "xmp", "alpha", "exact" and "segment S tile T". The sum is
-    the size of the file, unless that has ancillary chunks that this version skips.
+    Names are "header", "icc", "exif", "xmp", "alpha", "exact" and "segment 1", "segment 2". The
+    sum is the size of the file, unless that has ancillary chunks that this version skips.
     """
     sizes = [("header", len(_write_header(stream.header)))]
     for name, letter, payload in _chunks(stream):
@@ -265,23 +338,22 @@ def expected_bytes(stream: Stream) -> tuple[int, bool]:
     Known as `chunk_sizes` are, and where no chunk follows the one in which the file ends.
     """
     size = sum(num_bytes for _, num_bytes in chunk_sizes(stream))
-    missing = stream.header.num_tiles * stream.header.num_segments
-    missing -= sum(map(len, stream.segments))
+    missing = stream.header.num_segments - len(stream.segments)
     if stream.cut is not None:
-        payload_bytes = len(stream.cut.payload) + stream.cut.missing_bytes
-        size += len(_DATA) + len(write_varint(payload_bytes)) + payload_bytes + _CRC_BYTES
+        num_bytes = stream.cut.num_bytes
+        size += len(_DATA) + len(write_varint(num_bytes)) + num_bytes + _CRC_BYTES
         missing -= 1
     return size + missing * _MIN_CHUNK_BYTES, missing == 0
 
 
-def segment_edges(stream: Stream) -> list[int]:
-    """Return how many bytes of the file come before the first segment, and up to the end of each.
+def level_edges(stream: Stream) -> list[int]:
+    """Return how many bytes of the file come before the first level, and up to the end of each.
 
-    A file that is cut at such an edge shows the segments before it whole. Ancillary chunks of
+    A file that is cut at such an edge shows the levels before it whole. Ancillary chunks of
     unknown type are not counted, as in `chunk_sizes`.
     """
     sizes = [size for _, size in chunk_sizes(stream)]
-    counts = [len(sizes) - sum(map(len, stream.segments)), *map(len, stream.segments)]
+    counts = [len(sizes) - len(stream.segments), *stream.levels]
     return [sum(sizes[:end]) for end in accumulate(counts)]
 
 
@@ -294,9 +366,10 @@ def _chunks(stream: Stream) -> Iterator[tuple[str, bytes, bytes]]:
         yield "alpha", _ALPHA, stream.alpha
     if stream.exact is not None:
         yield "exact", _EXACT, stream.exact
-    for segment, tiles in enumerate(stream.segments):
-        for tile, payload in enumerate(tiles):
-            yield f"segment {segment} tile {tile}", _DATA, payload
+    starts = set(accumulate(stream.levels[:-1], initial=0))
+    for number, streams in enumerate(stream.segments):
+        letter = _DATA if number in starts else _MORE_DATA
+        yield f"segment {number + 1}", letter, _join(streams)
 
 
 class _CrcChain:
@@ -416,13 +489,14 @@ def _parse_header(cursor: Cursor) -> Header:
         raise CorruptStreamError(f"the header is invalid: {error}") from error
 
 
-def _parse_chunks(cursor: Cursor, num_data: int) -> Iterator[tuple[bytes, bytes | CutChunk]]:
-    """Yield (type, payload) up to the last data chunk; the cursor stands behind the header.
+def _parse_chunks(cursor: Cursor, num_segments: int) -> Iterator[tuple[bytes, bytes, int | None]]:
+    """Yield (type, payload, None) up to the last data chunk; the cursor stands behind the header.
 
-    A data chunk that is cut off comes as what there is of it, and then the error.
+    A data chunk that is cut off comes as what there is of it with its whole length, and then the
+    error.
     """
     crcs = _CrcChain(cursor.data[: cursor.position])
-    while num_data:
+    while num_segments:
         start = cursor.position
         letter = cursor.take(1)
         if not letter.isalpha():
@@ -432,13 +506,12 @@ def _parse_chunks(cursor: Cursor, num_data: int) -> Iterator[tuple[bytes, bytes 
         try:
             payload, crc = cursor.take(num_bytes), cursor.take(_CRC_BYTES)
         except TruncatedStreamError:
-            if letter == _DATA:
-                there = cursor.data[start + len(head) :][:num_bytes]
-                yield letter, CutChunk(there, num_bytes - len(there))
+            if letter in (_DATA, _MORE_DATA):
+                yield letter, cursor.data[start + len(head) :][:num_bytes], num_bytes
             raise
         if crc != crcs.next(head, payload):
             raise CorruptStreamError(f"the chunk at offset {start} is damaged: wrong CRC")
-        if letter.isupper() and letter not in (_ALPHA, _EXACT, _DATA):
+        if letter.isupper() and letter not in _CRITICAL:
             raise UnsupportedVersionError(f"unknown critical chunk {letter.decode()!r}")
-        num_data -= letter == _DATA
-        yield letter, payload
+        num_segments -= letter in (_DATA, _MORE_DATA)
+        yield letter, payload, None

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 PRECISION_BITS = 24
 TOTAL = 1 << PRECISION_BITS
 MAX_MAGNITUDE = 1 << 15  # largest |q| that can be coded
+MISSING = -(1 << 31)  # in place of an integer that the beginning of a stream does not tell
 MAX_SUFFIX_BITS = 15  # an escape's excess + 1 is at most 2**15
 MAX_HALF_WIDTH = MAX_MAGNITUDE - 2  # fits int16, and every escape has a value left to name
 MAX_ROWS = 1 << 16

@@ -25,11 +25,13 @@ from imgcodec.codec.training.checkpoint import (
     open_weights,
     runs_of_weights,
 )
+from imgcodec.codec.training.thumbnails import fit_thumbnails
 from imgcodec.codec.weights.store import (
     QUALITY_POSITIONS,
     TABLE_PREFIX,
     hash_of_tensors,
     integers_to_float,
+    thumbnail_arrays,
 )
 
 LICENCE = "MIT"
@@ -57,8 +59,8 @@ def export(
     Args:
         ema: ema.safetensors of a training run.
         out: target, ``<id>.safetensors``.
-        pictures: RGB uint8 arrays on which tables are measured and the quality scale calibrated;
-            none keeps the default tables and an even scale.
+        pictures: RGB uint8 arrays on which tables are measured, the quality scale calibrated and
+            the maps of thumbnails fitted; none keeps the default tables, an even scale, no maps.
         provenance: what the model was trained on, for the metadata.
         licence: licence of the weights, for the metadata.
         name: model id; by default the recipe's.
@@ -93,6 +95,8 @@ def export(
         positions, _ = calibrate_quality(model, tables, sample)
         arrays[QUALITY_POSITIONS] = np.array(positions, np.int32)
     arrays |= {TABLE_PREFIX + key: value for key, value in tables.to_arrays().items()}
+    if sample:
+        arrays |= thumbnail_arrays(fit_thumbnails(model, tables, sample))
     encode_kmac, decode_kmac = kmac_per_pixel(model)
     details = {
         "id": name or recipe["name"],

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS
 from imgcodec.codec.nets.objective import Objective
+from imgcodec.codec.nets.thumbnail import Thumbnail
 from imgcodec.codec.stream.tables import Tables
 from imgcodec.codec.weights.installed import (
     FIDELITY,
@@ -40,6 +41,7 @@ from imgcodec.codec.weights.installed import (
 QUALITY_POSITIONS = "quality.positions"
 """Tensor of the calibrated quality scale, if there is one; see `nets.rate.RateAxis`."""
 TABLE_PREFIX = "tables."
+THUMBNAIL_PREFIX = "thumbnails."
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class LoadedModel:
     model: CodecModel
     tables: Tables
     objective: Objective
+    thumbnails: Mapping[int, Thumbnail] = field(compare=False)
+    """By reduction; none for another decoder, or where the weights have none."""
 
     @property
     def stream_hash(self) -> bytes:
@@ -93,6 +97,7 @@ def _load(model_path: str, decoder_file: str, _mtime_ns: int) -> LoadedModel:
             raise UnknownModelError(f"{decoder_file} has tensors that {info.id} lacks")
         arrays |= others
     positions = arrays.pop(QUALITY_POSITIONS, None)
+    thumbnails = _pop_thumbnails(arrays)
     try:
         model = build_model(info.family, json.loads(metadata["model"]))
         if positions is not None and model.axis is not None:
@@ -117,11 +122,35 @@ def _load(model_path: str, decoder_file: str, _mtime_ns: int) -> LoadedModel:
         ) from error
     model.prepare()
     losses = json.loads(metadata.get("recipe", "{}")).get("loss") or {}
-    weights = {field.name: losses.get(field.name, field.default) for field in fields(Objective)}
+    weights = {term.name: losses.get(term.name, term.default) for term in fields(Objective)}
     if not losses.get("ssimulacra2") and not losses.get("ms_ssim"):
         weights = {}  # what else a loss may hold is not what effort works for
     model = model.to(memory_format=torch.channels_last)
-    return LoadedModel(info, model, tables, Objective(**weights))
+    is_other = decoder_file != model_path
+    return LoadedModel(info, model, tables, Objective(**weights), {} if is_other else thumbnails)
+
+
+def thumbnail_arrays(thumbnails: Mapping[int, Thumbnail]) -> dict[str, NDArray]:
+    """Return maps as tensors of a weights file."""
+    return {
+        f"{THUMBNAIL_PREFIX}{scale}.{part}": getattr(found, part).numpy().astype(np.float32)
+        for scale, found in thumbnails.items()
+        for part in ("weight", "bias")
+    }
+
+
+def _pop_thumbnails(arrays: dict[str, NDArray]) -> dict[int, Thumbnail]:
+    """Take the maps out of the tensors of a weights file."""
+    scales = {name.split(".")[1] for name in arrays if name.startswith(THUMBNAIL_PREFIX)}
+    return {
+        int(scale): Thumbnail(
+            *(
+                torch.from_numpy(arrays.pop(f"{THUMBNAIL_PREFIX}{scale}.{part}"))
+                for part in ("weight", "bias")
+            )
+        )
+        for scale in scales
+    }
 
 
 def _read_arrays(path: str) -> tuple[dict[str, NDArray], dict[str, str]]:

@@ -37,6 +37,7 @@ TINY_SIZES = {
         "context_width": 16,
         "exact_width": 16,
         "learned_width": True,
+        "lead_channels": 4,
     },
     "hier": {
         **_TRANSFORMS,

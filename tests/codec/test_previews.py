@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import imgcodec
-from imgcodec.codec.stream.container import read_header
+from imgcodec.codec.stream.container import read_stream
 from tests.codec.conftest import smooth_pictures
 
 
@@ -30,9 +30,9 @@ def test_steps_end_in_the_whole_picture_and_the_whole_file(data, family_weights)
 
 def test_steps_are_levels_where_there_are_several_and_else_passes(data, family_weights):
     steps = list(imgcodec.preview(data, model=family_weights))
-    num_segments = read_header(data).num_segments
-    if num_segments > 1:
-        assert [step.name for step in steps] == [f"level{k + 1}" for k in range(num_segments)]
+    num_levels = len(read_stream(data).levels)
+    if num_levels > 1:
+        assert [step.name for step in steps] == [f"level{k + 1}" for k in range(num_levels)]
         for step in steps:  # the bytes are those of a file that shows the picture
             cut = imgcodec.decode(
                 data[: step.num_bytes], model=family_weights, allow_truncated=True

@@ -31,7 +31,7 @@ def test_quality_chooses_the_number_of_stages(codes):
     ]
     assert len(sizes) == codes.model.num_stages
     assert (np.diff(sizes) > 0).all()
-    assert [codes.model.num_segments(q) for q in (1, 100)] == [1, codes.model.num_stages]
+    assert [len(codes.model.passes(q)) for q in (1, 100)] == [1, codes.model.num_stages]
 
 
 def test_stages_of_a_file_are_previews_of_it(codes):

@@ -68,10 +68,11 @@ def test_every_block_is_asked_for_once_and_covers_its_part(by_family, family):
         assert indexes.min() >= 0 and indexes.max() < loaded.tables.num_rows
         if not block.is_choice:
             covered[block.part] = covered.get(block.part, 0) + block.mask.int()
+    if loaded.model.leading_channels:
+        covered["y"][: loaded.model.leading_channels] += covered.pop("lead")
     assert all((times == 1).all() for times in covered.values())
-    segments = [block.segment for block, _, _ in sent.sent]
-    assert segments == sorted(segments)
-    assert set(segments) == set(range(loaded.model.num_segments(QUALITY)))
+    names = list(dict.fromkeys(block.name for block, _, _ in sent.sent))
+    assert names == [name for level in loaded.model.passes(QUALITY) for name in level]
 
 
 @torch.no_grad()
@@ -130,13 +131,14 @@ def test_given_integers_have_the_bits_that_were_counted(by_family, family):
 
 
 @torch.no_grad()
-def test_a_prefix_asks_for_the_first_segments_only(by_family):
+def test_a_prefix_asks_for_its_passes_only(by_family):
     loaded = by_family["hier"]
     y = _latents(loaded.model)
     shape = tuple(y.shape[2:])
     sent = Record(loaded.tables)
-    loaded.model.code(shape, QUALITY, Prefix(sent, 1), y)
-    assert {block.segment for block, _, _ in sent.sent} == {0}
+    first = loaded.model.passes(QUALITY)[0]
+    loaded.model.code(shape, QUALITY, Prefix(sent, first), y)
+    assert tuple(block.name for block, _, _ in sent.sent) == first
 
 
 @torch.no_grad()

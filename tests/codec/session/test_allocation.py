@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from imgcodec.codec.session.coding import decode_latents
 from imgcodec.codec.session.targets import psnr_db
 from imgcodec.codec.session.tiling import analyse_tile
 from imgcodec.codec.stream.coder import PassEncoder
-from imgcodec.codec.stream.container import Stream, read_stream, write_stream
+from imgcodec.codec.stream.container import Stream, level_edges, read_stream, write_stream
 from imgcodec.codec.stream.tiles import tile_grid
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import LoadedModel, load_model
@@ -105,8 +106,8 @@ def test_the_file_carries_the_allocation(loaded, picture, level_bits):
 
 def test_bits_go_where_they_are_sent(loaded, picture):
     def sizes(level_bits):
-        segments = read_stream(_encode(loaded, picture, level_bits)).segments
-        return [sum(map(len, tiles)) for tiles in segments]
+        edges = level_edges(read_stream(_encode(loaded, picture, level_bits)))
+        return [end - start for start, end in pairwise(edges)]
 
     fine, equal, preview = sizes("fine"), sizes(None), sizes("preview")
     assert fine[0] < equal[0] < preview[0]

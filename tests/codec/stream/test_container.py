@@ -2,6 +2,7 @@
 
 import dataclasses
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ from imgcodec.codec.stream.container import (
     Header,
     Stream,
     chunk_sizes,
+    level_edges,
     read_header,
     read_stream,
-    segment_edges,
     write_stream,
 )
 from tests.memory import allocating_less_than
@@ -41,8 +42,9 @@ def make_stream(payload=b"payload", **changes) -> Stream:
 
 
 RICH = dataclasses.replace(
-    make_stream(height=500, width=300, tile_px=256, num_segments=3, has_alpha=True, is_gray=True),
+    make_stream(height=500, width=300, tile_px=256, num_segments=4, has_alpha=True, is_gray=True),
     metadata={"icc": b"profile" * 30, "exif": b"II*\0", "xmp": b"<x/>"},
+    levels=(1, 2, 1),
 )
 
 
@@ -63,12 +65,15 @@ def streams(draw) -> Stream:
         header = dataclasses.replace(header, height=300)
     payloads = st.binary(max_size=200)
     tiles = st.lists(payloads, min_size=header.num_tiles, max_size=header.num_tiles)
+    edges = draw(st.sets(st.integers(1, 15))) | {0, header.num_segments}
+    ends = sorted(edge for edge in edges if edge <= header.num_segments)
     return Stream(
         header,
         draw(st.lists(tiles, min_size=header.num_segments, max_size=header.num_segments)),
         draw(payloads) if header.has_alpha else None,
         draw(st.dictionaries(st.sampled_from(["icc", "exif", "xmp"]), payloads)),
         exact=draw(payloads) if header.has_exact else None,
+        levels=tuple(end - start for start, end in pairwise(ends)),
     )
 
 
@@ -127,14 +132,14 @@ def test_streams_round_trip(stream):
 
 def test_chunk_sizes_are_those_of_the_file_in_its_order():
     names, sizes = zip(*chunk_sizes(RICH), strict=True)
-    assert names[:6] == ("header", "icc", "exif", "xmp", "alpha", "segment 0 tile 0")
-    assert names[-1] == f"segment 2 tile {RICH.header.num_tiles - 1}"
+    assert names[:6] == ("header", "icc", "exif", "xmp", "alpha", "segment 1")
+    assert names[-1] == "segment 4"
     data, start = write_stream(RICH), 0
     letters = []
     for size in sizes:
         letters.append(chr(data[start]))
         start += size
-    assert "".join(letters) == "CiexA" + "D" * 12
+    assert "".join(letters) == "CiexADDCD"
     assert start == len(data)
 
 
@@ -145,22 +150,46 @@ def test_the_bytes_are_those_of_the_specification(stream):
     assert assemble(*frame(data)) == data
 
 
-def test_segment_edges_are_where_a_file_can_be_cut():
-    data, edges = write_stream(RICH), segment_edges(RICH)
-    assert len(edges) == RICH.header.num_segments + 1
+def test_level_edges_are_where_a_file_can_be_cut():
+    data, edges = write_stream(RICH), level_edges(RICH)
     assert edges[-1] == len(data)
-    for number, edge in enumerate(edges):
+    for number, edge in zip((0, 1, 3, 4), edges, strict=True):
         stream = read_stream(data[:edge], allow_truncated=True)
         assert stream.segments == RICH.segments[:number]
         assert stream.cut is None
 
 
+def test_a_segment_holds_lengths_and_streams_of_all_tiles():
+    """Of several tiles; one needs no length, and without any data there is nothing."""
+    header = dataclasses.replace(HEADER, height=600, width=200, tile_px=256, num_segments=2)
+    streams = [b"a" * 130, b"", b"xy"]
+    data = write_stream(Stream(header, [streams, [b""] * 3], levels=(2,)))
+    assert frame(data)[1] == [(b"D", b"\x82\x01\x00" + b"a" * 130 + b"xy"), (b"C", b"")]
+    assert read_stream(data).segments == [streams, [b""] * 3]
+
+
+@pytest.mark.parametrize(
+    "payload", [b"\x82", b"\x01", b"\x02\x00a", b"\x80\x00\x00ab", b"\x00\x00"]
+)
+def test_a_segment_that_contradicts_its_lengths_is_corrupt(payload):
+    header = dataclasses.replace(HEADER, height=600, width=200, tile_px=256)
+    valid = frame(write_stream(Stream(header, [[b"a", b"b", b"c"]])))
+    with pytest.raises(CorruptStreamError, match=r"shorter|not empty|shortest"):
+        read_stream(assemble(valid[0], [(b"D", payload)]))
+
+
+def test_the_first_segment_begins_a_level():
+    header, chunks = frame(write_stream(make_stream()))
+    with pytest.raises(CorruptStreamError, match="no level begins"):
+        read_stream(assemble(header, [(b"C", chunks[0][1])]))
+
+
 def test_golden_bytes():
     stream = Stream(dataclasses.replace(HEADER, width=300), [[b"\xaa\xbb"]], None, {"icc": b"p"})
     assert write_stream(stream).hex(" ") == (
-        "43 56 42 01 01 02 03 04 80 04 ac 02 3c 00 02 22 72 a8 a5 "
-        "69 01 70 f6 3f d0 98 "
-        "44 02 aa bb 5b 5a 45 00"
+        "43 56 42 02 01 02 03 04 80 04 ac 02 3c 00 02 55 ec 7a 55 "
+        "69 01 70 e7 42 ba e1 "
+        "44 02 aa bb 72 92 f1 f2"
     )
 
 
@@ -188,25 +217,31 @@ def test_every_truncation_raises_corrupt(stream):
 
 def test_every_truncation_is_a_prefix_when_allowed():
     data = write_stream(RICH)
-    all_payloads = [payload for tiles in RICH.segments for payload in tiles]
     alpha_end = sum(size for _, size in chunk_sizes(RICH)[:5])
     assert chunk_sizes(RICH)[4][0] == "alpha"
-    seen = set()
+    seen = []
     for end in range(alpha_end, len(data)):
         stream = read_stream(data[:end], allow_truncated=True)
-        payloads = [payload for tiles in stream.segments for payload in tiles]
-        assert payloads == all_payloads[: len(payloads)]
-        assert all(len(tiles) == RICH.header.num_tiles for tiles in stream.segments[:-1])
+        count = len(stream.segments)
+        assert stream.segments == RICH.segments[:count]
         assert (stream.metadata, stream.alpha) == (RICH.metadata, RICH.alpha)
         assert not stream.is_complete
+        there = 0
         if stream.cut is not None:
-            payload = all_payloads[len(payloads)]
-            assert payload.startswith(stream.cut.payload)
-            assert len(stream.cut.payload) + stream.cut.missing_bytes == len(payload)
-        seen.add((len(payloads), stream.cut is not None and stream.cut.missing_bytes))
-    for number, payload in enumerate(all_payloads):
-        cuts = {missing for count, missing in seen if count == number}
-        assert cuts == {False, *range(len(payload) + 1)}
+            streams = RICH.segments[count]
+            whole = len(stream.cut.streams)
+            assert stream.cut.streams == streams[:whole]
+            if whole < len(streams):
+                assert streams[whole].startswith(stream.cut.beginning)
+            there = sum(map(len, stream.cut.streams)) + len(stream.cut.beginning)
+            if there and whole < len(streams):
+                missing = len(streams[whole]) - len(stream.cut.beginning)
+                assert stream.cut.missing_bytes == missing
+            assert stream.cut.num_bytes == RICH.header.num_tiles - 1 + sum(map(len, streams))
+        seen.append((count, there))
+    assert seen == sorted(seen)
+    num_bytes = sum(map(len, RICH.segments[0]))
+    assert set(seen) == {(s, b) for s in range(4) for b in range(num_bytes + 1)}
     assert read_stream(data).is_complete
     for end in range(alpha_end):  # without its alpha the picture is another
         with pytest.raises(CorruptStreamError):
@@ -270,8 +305,8 @@ def test_random_damage_with_repaired_crcs_raises_or_parses():
                 outcomes.add(type(error).__name__)
             else:
                 outcomes.add("stream")
-                known = [c for c in damaged if c[0] in {b"i", b"e", b"x", b"A", b"D"}]
-                known.sort(key=lambda chunk: b"iexAD".index(chunk[0]))
+                known = [c for c in damaged if c[0] in {b"i", b"e", b"x", b"A", b"D", b"C"}]
+                known.sort(key=lambda chunk: b"iexADD".index(chunk[0].replace(b"C", b"D")))
                 assert frame(write_stream(stream))[1] == known
     assert {"stream", "UnsupportedVersionError"} < outcomes
 
@@ -279,7 +314,7 @@ def test_random_damage_with_repaired_crcs_raises_or_parses():
 @settings(deadline=None)
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_parse_or_raise_corrupt(tail, with_magic):
-    data = (b"CVB\x01" if with_magic else b"") + tail
+    data = (b"CVB\x02" if with_magic else b"") + tail
     for call in (read_stream, read_header):
         with pytest.raises(CodecError):
             call(data)
@@ -329,7 +364,7 @@ def test_bytes_after_the_end_are_corrupt():
 
 def test_other_versions_and_flags_are_unsupported():
     header, chunks = frame(write_stream(make_stream()))
-    for version in (0, 2, 255):
+    for version in (0, 1, 255):
         with pytest.raises(UnsupportedVersionError, match=str(version)):
             read_stream(assemble(header[:3] + bytes([version]) + header[4:], chunks))
     with pytest.raises(UnsupportedVersionError, match="flags"):
@@ -337,7 +372,7 @@ def test_other_versions_and_flags_are_unsupported():
 
 
 def absurd_headers():
-    start = b"CVB\x01hash"
+    start = b"CVB\x02hash"
     for height, width in ((2**24 - 1, 2**24 - 1), (2**24 - 1, 16), (1, 2**24 - 1), (2**14, 2**14)):
         yield start + varint(height) + varint(width) + b"\x3c\x00\xf0"
     yield start + varint(0) + varint(5) + b"\x3c\x00\x02"
