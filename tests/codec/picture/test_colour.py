@@ -157,3 +157,11 @@ def test_wide_png_with_code_points_is_read_whole():
     picture = read_picture(data)
     assert picture.pixels.min() == 255
     assert picture.metadata["icc"] == make_profile(P3, 0)
+
+
+def test_code_points_that_nothing_explains_warn(caplog):
+    assert read_picture(png_with(cicp=(200, 13, 0, 1))).metadata == {}
+    assert "code points 200, 13 are taken as sRGB" in caplog.text
+    caplog.clear()
+    assert "icc" in read_picture(png_with(cicp=(200, 13, 0, 1), gamma=1.0)).metadata
+    assert caplog.messages == []
