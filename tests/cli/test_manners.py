@@ -71,10 +71,13 @@ def test_a_background_that_is_no_colour_is_a_usage_error(invoke, see_through):
         "train text.yaml --data photo.png",
         "train binary.yaml --data photo.png",
         "train beta --data photo.png --set a.b=[",
+        "train beta --data photo.png --set train.crop_px=0",
+        "train beta --data photo.png --set train.batch_size=-1",
         "levels --dataset photo.png -m beta",
         "compare photo.png --codecs jpeg --crop 0,0,999,999",
         "bench --codecs= --dataset photo.png --metrics psnr --out b",
         "match --codec jpeg --against= --dataset photo.png --metrics psnr",
+        "match --codec jpeg@nan --dataset photo.png --metrics psnr",
     ],
 )
 def test_wrong_options_are_usage_errors(run_cli, photo, cvb, tmp_path, arguments):
