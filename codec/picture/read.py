@@ -215,6 +215,8 @@ def _picture_of(image: Image.Image, facts: Facts) -> Picture:
     if is_wide(image):
         gray, alpha = reduce_wide(image, facts.bits), _alpha_of_wide(image)
         return Picture(np.repeat(gray[..., None], 3, axis=2), alpha, True, _fitting(metadata, True))
+    if image.format == "PSD" and image.mode == "1":  # whose set bits are black
+        image = image.convert("L").point([255 - value for value in range(256)])
     if has_signed_bytes(image):
         image = image.point([value ^ 0x80 for value in range(256)])
     if not is_gray and image.mode not in _RGB_MODES:
