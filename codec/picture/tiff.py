@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 
@@ -36,12 +37,12 @@ _BIG = (b"+\0", b"\0+")
 def prepare_tiff(image: Image.Image) -> None:
     """Make Pillow read the samples of a TIFF file as they are stored; others stay as they are.
 
-    Call it before the pixels are loaded.
+    Call it before the pixels are loaded; later it does nothing.
 
     Raises:
         ImageFormatError: Pillow cannot.
     """
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or not image.tile:
         return
     tags = image.tag_v2
     if tags.get(_PLANES) == _SEPARATE:
@@ -50,29 +51,38 @@ def prepare_tiff(image: Image.Image) -> None:
             image._setup()
         else:
             _prepare_planes(image)
-    image.tile = [
-        tile._replace(args=(_NATIVE.get(tile.args[0], tile.args[0]), *tile.args[1:]))
-        if tile.codec_name == "libtiff"
-        else tile
-        for tile in image.tile
-    ]
+    if _is_by_libtiff(image):
+        _replace_raw_modes(image, lambda mode: _NATIVE.get(mode, mode))
 
 
 def _prepare_planes(image: TiffImagePlugin.TiffImageFile) -> None:
     """Heed both bytes of 16-bit channels that are stored one after the other."""
     is_wide = max(image.tag_v2.get(_BITS, (8,))) == 16
-    is_raw = image.tile[0].codec_name != "libtiff"
+    is_raw = not _is_by_libtiff(image)
     if image.mode not in ("RGB", "RGBA") and (image.mode != "CMYK" or (is_raw and is_wide)):
         raise ImageFormatError(
             f"Pillow does not read {image.mode} from TIFF files with separate channels"
         )
     if is_wide and is_raw:
         order = "L" if image.tag_v2.prefix == b"II" else "B"
-        image.tile = [
-            tile._replace(args=(f"{tile.args[0]};16{order}", *tile.args[1:]))
-            for tile in image.tile
-            if tile.args[0] != ";"  # a channel without a meaning
-        ]
+        _replace_raw_modes(image, lambda band: f"{band};16{order}" if band != ";" else None)
+
+
+def _is_by_libtiff(image: TiffImagePlugin.TiffImageFile) -> bool:
+    return image.tile[0].codec_name == "libtiff"
+
+
+def _replace_raw_modes(
+    image: TiffImagePlugin.TiffImageFile, replace: Callable[[str], str | None]
+) -> None:
+    """Give every tile another raw mode; None drops it, since its channel has no meaning."""
+    tiles = []
+    for tile in image.tile:
+        mode, *rest = tile.args if isinstance(tile.args, tuple) else (str(tile.args),)
+        replaced = replace(mode)
+        if replaced is not None:
+            tiles.append(tile._replace(args=(replaced, *rest)))
+    image.tile = tiles
 
 
 def widen_palette(image: Image.Image) -> None:

@@ -1,10 +1,12 @@
 """TIFF files whose samples Pillow alone reads wrong, or not at all."""
 
+import io
 import struct
 import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from imgcodec.codec.errors import ImageFormatError
 from imgcodec.codec.picture.read import read_picture
@@ -87,6 +89,12 @@ def test_sixteen_bits_of_channels_together_and_separate(order, compression, plan
         np.testing.assert_array_equal(picture.alpha, samples[..., 3] >> 8)
     else:
         assert picture.alpha is None
+
+
+def test_images_that_are_loaded_already_stay_as_they_are():
+    with Image.open(io.BytesIO(tiff(COLOURS, RGB, planes=SEPARATE))) as image:
+        image.load()
+        np.testing.assert_array_equal(read_picture(image).pixels, COLOURS)
 
 
 @pytest.mark.parametrize("compression", [RAW, DEFLATE])
