@@ -25,7 +25,7 @@ from imgcodec.codec.picture.depth import has_signed_bytes, is_wide, reduce_wide
 from imgcodec.codec.picture.jpeg2000 import restore_white
 from imgcodec.codec.picture.metadata import EXIF_PREFIX, read_metadata, repair_info
 from imgcodec.codec.picture.probe import Facts, probe, raw_arguments, without_metadata
-from imgcodec.codec.picture.tiff import kind_of_tiff, prepare_tiff, widen_palette
+from imgcodec.codec.picture.tiff import further_modes, kind_of_tiff, prepare_tiff, widen_palette
 from imgcodec.codec.stream.container import MAX_PIXELS
 
 PictureSource = str | os.PathLike | Image.Image | NDArray | bytes | BinaryIO | Picture
@@ -151,7 +151,7 @@ def _from_file(file: BinaryIO, frame: int | None, strict: bool, max_pixels: int)
 
 @_format_errors()
 def _from_open(file: BinaryIO, frame: int | None, strict: bool, max_pixels: int) -> Picture:
-    with _pillow_manners(max_pixels), Image.open(file) as image:
+    with _pillow_manners(max_pixels), further_modes(), Image.open(file) as image:
         num_frames = _num_frames(image)
         if frame is None and num_frames > 1:
             if image.format not in _ONE_PICTURE_FORMATS:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
+from typing import Any
 
 from PIL import Image, TiffImagePlugin
 
@@ -13,10 +14,14 @@ from imgcodec.codec.errors import ImageFormatError
 
 _BITS, _PHOTOMETRIC, _PLANES, _COLOUR_MAP, _FORMAT = 258, 262, 284, 320, 339
 _TOGETHER, _SEPARATE = 1, 2
+_WHITE_IS_0, _BLACK_IS_0 = 0, 1
+_UNSIGNED, _SIGNED, _FLOATING = 1, 2, 3
 _NATIVE = {
     **dict.fromkeys(("F;32BF", "F;32F"), "F;32NF"),
     **dict.fromkeys(("I;16BS", "I;16S"), "I;16NS"),
     **dict.fromkeys(("I;32BS", "I;32S"), "I;32NS"),
+    **dict.fromkeys(("F;64BF", "F;64F"), "F;64NF"),
+    "I;32B": "I;32N",
 }
 """Raw modes in the order of bytes of this machine, in which libtiff returns all samples."""
 _PHOTOMETRICS = {
@@ -32,6 +37,38 @@ _PHOTOMETRICS = {
 _FORMATS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BIG = (b"+\0", b"\0+")
+
+
+def _further_modes() -> dict[Any, tuple[str, str]]:
+    """Return grey samples that Pillow unpacks, but does not look for in TIFF files."""
+    found: dict[Any, tuple[str, str]] = {}
+    for prefix, end in ((b"II", ""), (b"MM", "B")):
+        for photometric in (_WHITE_IS_0, _BLACK_IS_0):
+            wide = f"I;16{end}"
+            for kind, bits, mode, raw in (
+                (_UNSIGNED, 12, "I;16", "I;12"),
+                (_UNSIGNED, 16, wide, wide),
+                (_UNSIGNED, 32, "I", f"I;32{end}"),
+                (_SIGNED, 16, "I", f"I;16{end}S"),
+                (_SIGNED, 32, "I", f"I;32{end}S"),
+                (_FLOATING, 64, "F", f"F;64{end}F"),
+            ):
+                key = (prefix, photometric, (kind,), 1, (bits,), ())
+                if key not in TiffImagePlugin.OPEN_INFO:
+                    found[key] = mode, raw
+    return found
+
+
+@contextmanager
+def further_modes() -> Iterator[None]:
+    """Let Pillow read more kinds of grey for a while; one thread at a time."""
+    added = _further_modes()
+    TiffImagePlugin.OPEN_INFO.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            del TiffImagePlugin.OPEN_INFO[key]
 
 
 def prepare_tiff(image: Image.Image) -> None:

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from imgcodec.codec.errors import ImageFormatError
 from imgcodec.codec.picture.read import read_picture
@@ -14,7 +14,7 @@ from tests.codec.pictures import noise
 
 RAW, DEFLATE = 1, 8
 TOGETHER, SEPARATE = 1, 2
-GRAY, RGB, PALETTE, CMYK, LAB = 1, 2, 3, 5, 8
+WHITE_IS_0, GRAY, RGB, PALETTE, CMYK, LAB = 0, 1, 2, 3, 5, 8
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 
 
@@ -59,18 +59,23 @@ COLOURS = noise(12, 10)
 AS_STORED = {
     "16 bits": SHADES * np.uint16(257),
     "signed 16 bits": (SHADES.astype(np.int32) * 257 - 32768).astype(np.int16),
+    "32 bits": SHADES * np.uint32(0x01010101),
     "signed 32 bits": (SHADES.astype(np.int64) * 0x01010101 - 2**31).astype(np.int32),
     "floats": (SHADES / 255).astype(np.float32),
+    "floats of 64 bits": SHADES / 255,
 }
 
 
+@pytest.mark.parametrize("white_is_0", [False, True], ids=["", "white-is-0"])
 @pytest.mark.parametrize("planes", [TOGETHER, SEPARATE])
 @pytest.mark.parametrize("compression", [RAW, DEFLATE])
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("samples", [*AS_STORED.values()], ids=[*AS_STORED])
-def test_grey_samples_of_every_order_compression_and_plan(samples, order, compression, planes):
+def test_grey_samples_of_every_kind(samples, order, compression, planes, white_is_0):
+    if white_is_0:
+        samples = 1 - samples if samples.dtype.kind == "f" else ~samples
     options = {"order": order, "compression": compression, "planes": planes}
-    picture = read_picture(tiff(samples, GRAY, **options))
+    picture = read_picture(tiff(samples, WHITE_IS_0 if white_is_0 else GRAY, **options))
     assert picture.is_gray
     np.testing.assert_array_equal(picture.pixels, SHADES.repeat(3, 2))
 
@@ -136,8 +141,14 @@ def test_palettes_of_bytes_are_what_was_meant(factor):
     ("data", "text"),
     [
         (tiff(COLOURS.astype(np.float32), RGB), "TIFF of 32 bits a sample, floating-point RGB"),
-        (tiff(SHADES / 255, GRAY, order=">"), "big-endian TIFF of 64 bits a sample, floating"),
-        (tiff(SHADES * np.uint16(9), 0, order=">"), "16 bits a sample, grey from white to black"),
+        (
+            tiff(SHADES.astype(np.float16), GRAY, order=">"),
+            "big-endian TIFF of 16 bits",
+        ),
+        (
+            tiff(SHADES.astype(np.int8), 0),
+            "signed grey from white to black",
+        ),
         (tiff(COLOURS, 77), "photometric interpretation 77"),
         (tiff(COLOURS, RGB)[:40], "damaged TIFF"),
     ],
@@ -147,3 +158,9 @@ def test_files_that_pillow_does_not_read_are_refused_with_what_they_are(data, te
     with pytest.raises(ImageFormatError, match=f"does not read such files: .*{text}") as caught:
         read_picture(data)
     assert "\n" not in str(caught.value)
+
+
+def test_pillow_is_left_as_it_was():
+    before = dict(TiffImagePlugin.OPEN_INFO)
+    read_picture(tiff(SHADES / 255, GRAY))
+    assert before == TiffImagePlugin.OPEN_INFO
