@@ -75,7 +75,7 @@ def profile_of_file(image: Image.Image, facts: Facts, is_gray: bool) -> bytes | 
             return None  # which the reader has warned of
         if primaries in _PRIMARIES and transfer in _GAMMAS:
             return _make(_PRIMARIES[primaries], _GAMMAS[transfer], is_gray)
-        if image.format != "PNG":
+        if image.format != "PNG" or not {"srgb", "gamma", "chromaticity"} & set(info):
             logger.warning("colours of code points %d, %d are taken as sRGB", primaries, transfer)
             return None
     if image.format != "PNG" or "srgb" in info or not {"gamma", "chromaticity"} & set(info):

@@ -22,8 +22,10 @@ from imgcodec.codec.errors import ImageFormatError, RefusedPictureError
 from imgcodec.codec.picture.base import Picture
 from imgcodec.codec.picture.colour import HDR_TRANSFERS, profile_of_file, space_of, to_srgb
 from imgcodec.codec.picture.depth import has_signed_bytes, is_wide, reduce_wide
+from imgcodec.codec.picture.jpeg2000 import restore_white
 from imgcodec.codec.picture.metadata import EXIF_PREFIX, read_metadata, repair_info
 from imgcodec.codec.picture.probe import Facts, probe, raw_arguments, without_metadata
+from imgcodec.codec.picture.tiff import further_modes, kind_of_tiff, prepare_tiff, widen_palette
 from imgcodec.codec.stream.container import MAX_PIXELS
 
 PictureSource = str | os.PathLike | Image.Image | NDArray | bytes | BinaryIO | Picture
@@ -133,6 +135,9 @@ def _from_file(file: BinaryIO, frame: int | None, strict: bool, max_pixels: int)
             raise
         file.seek(0)
         data = file.read()
+        kind = kind_of_tiff(data)
+        if kind is not None and isinstance(error.__cause__, UnidentifiedImageError):
+            raise ImageFormatError(f"Pillow does not read such files: {kind}") from error.__cause__
         bare = without_metadata(data)
         if bare == data:
             raise
@@ -146,7 +151,7 @@ def _from_file(file: BinaryIO, frame: int | None, strict: bool, max_pixels: int)
 
 @_format_errors()
 def _from_open(file: BinaryIO, frame: int | None, strict: bool, max_pixels: int) -> Picture:
-    with _pillow_manners(max_pixels), Image.open(file) as image:
+    with _pillow_manners(max_pixels), further_modes(), Image.open(file) as image:
         num_frames = _num_frames(image)
         if frame is None and num_frames > 1:
             if image.format not in _ONE_PICTURE_FORMATS:
@@ -192,8 +197,15 @@ def _picture_of(image: Image.Image, facts: Facts) -> Picture:
     """Return what an image shows, in 8 bits a sample."""
     is_wide_gray = "LA;16B" in raw_arguments(image)
     key = _wide_colour_key(image, facts)
+    has_wrapped = image.format == "JPEG2000" and facts.bits > 8 and not is_wide(image)
+    data = _file_of(image) if has_wrapped else b""
     repair_info(image.info)
+    _scale_colour_key(image, facts)
+    prepare_tiff(image)
     image.load()
+    widen_palette(image)
+    if data:
+        image = restore_white(image, data)
     is_gray = image.mode in _GRAY_MODES or is_wide_gray
     metadata = read_metadata(image)
     if "icc" not in metadata and (profile := profile_of_file(image, facts, is_gray)):
@@ -203,6 +215,8 @@ def _picture_of(image: Image.Image, facts: Facts) -> Picture:
     if is_wide(image):
         gray, alpha = reduce_wide(image, facts.bits), _alpha_of_wide(image)
         return Picture(np.repeat(gray[..., None], 3, axis=2), alpha, True, _fitting(metadata, True))
+    if image.format == "PSD" and image.mode == "1":  # whose set bits are black
+        image = image.convert("L").point([255 - value for value in range(256)])
     if has_signed_bytes(image):
         image = image.point([value ^ 0x80 for value in range(256)])
     if not is_gray and image.mode not in _RGB_MODES:
@@ -220,6 +234,18 @@ def _picture_of(image: Image.Image, facts: Facts) -> Picture:
         return Picture(np.array(image.convert("RGB")), None, is_gray, metadata)
     rgba = np.array((image.convert("LA") if image.mode == "La" else image).convert("RGBA"))
     return Picture(rgba[..., :3].copy(), rgba[..., 3].copy(), is_gray, metadata)
+
+
+def _file_of(image: Image.Image) -> bytes:
+    """Return the bytes that an image is read from, nothing where there are none."""
+    file: Any = getattr(image, "fp", None)
+    if file is None:
+        return b""
+    start = file.tell()
+    file.seek(0)
+    data: bytes = file.read()
+    file.seek(start)
+    return data
 
 
 def _num_frames(image: Image.Image) -> int:
@@ -267,17 +293,20 @@ def _wide_colour_key(image: Image.Image, facts: Facts) -> NDArray[np.uint8] | No
     """
     key = image.info.get("transparency")
     is_wide_rgb = image.format == "PNG" and image.mode == "RGB" and facts.bits == 16
-    file: Any = getattr(image, "fp", None)
-    if not is_wide_rgb or not isinstance(key, tuple) or file is None:
+    if not is_wide_rgb or not isinstance(key, tuple) or not (data := _file_of(image)):
         return None
-    start = file.tell()
-    file.seek(0)
-    with Image.open(BytesIO(file.read())) as low:
+    with Image.open(BytesIO(data)) as low:
         low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]
         is_key = np.all(np.asarray(low) == np.array(key) % 256, axis=2)
-    file.seek(start)
     is_key &= np.all(np.asarray(image) == np.array(key) // 256, axis=2)
     return np.where(is_key, 0, 255).astype(np.uint8)
+
+
+def _scale_colour_key(image: Image.Image, facts: Facts) -> None:
+    """Bring the transparent grey of a PNG file of 2 or 4 bits to the range of its samples."""
+    key = image.info.get("transparency")
+    if image.format == "PNG" and image.mode == "L" and facts.bits < 8 and isinstance(key, int):
+        image.info["transparency"] = key * 255 // (2**facts.bits - 1)
 
 
 def _alpha_of_wide(image: Image.Image) -> NDArray[np.uint8] | None:

@@ -76,6 +76,9 @@ class TrainRecipe:
             raise ValueError(f"only must be one of {', '.join(PARTS)}, not {self.only!r}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {', '.join(PRECISIONS)}, not {self.precision!r}")
+        for name in ("batch_size", "crop_px"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, features
 from PIL import __version__ as pillow_version
 
+from imgcodec.codec.errors import OptionError
 from imgcodec.eval.anchors.base import AnchorError, Factory, RgbArray, Setting
 
 JPEG_LADDER = (5, 8, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90)
@@ -60,10 +61,17 @@ class PillowCodec:
             )
 
     def encode(self, rgb: RgbArray, setting: Setting) -> bytes:
-        """Return the file for a uint8 HxWx3 array."""
+        """Return the file for a uint8 HxWx3 array.
+
+        Raises:
+            OptionError: There is no such setting.
+        """
         buffer = io.BytesIO()
         options = {**self.options, **self.rate_options(setting)}
-        Image.fromarray(rgb).save(buffer, self.pillow_format, **options)
+        try:
+            Image.fromarray(rgb).save(buffer, self.pillow_format, **options)
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"{self.name} has no setting {setting!r}: {error}") from error
         return buffer.getvalue()
 
     def decode(self, data: bytes) -> RgbArray:

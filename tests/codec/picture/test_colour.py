@@ -136,6 +136,46 @@ def test_profiles_are_those_of_little_cms():
             make_profile(*values)
 
 
+def cmyk_profile():
+    """Return an ICC profile of CMYK to Lab: white paper, black K, cyan of 60 % lightness."""
+    lightness = [
+        255 * (1 - (ink & 1)) * (1 - 0.4 * (ink >> 3)) * (1 - 0.3 * (ink >> 2 & 1))
+        for ink in range(16)
+    ]
+    ramp, identity = bytes(range(256)), struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    nodes = b"".join(bytes([round(value), 128, 128]) for value in lightness)
+    white = struct.pack(">3i", 63190, 65536, 54061)
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"cmyk" + bytes(79),
+        b"cprt": b"text\0\0\0\0none\0\0\0\0",
+        b"wtpt": b"XYZ \0\0\0\0" + white,
+        b"A2B0": b"mft1\0\0\0\0\4\3\2\0" + identity + ramp * 4 + nodes + ramp * 3,
+    }
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, content in tags.items():
+        place = 132 + 12 * len(tags) + len(body)
+        table += name + struct.pack(">II", place, len(content))
+        body += content + bytes(-len(content) % 4)
+    size = 128 + len(table) + len(body)
+    head = struct.pack(">I4xI", size, 0x02400000) + b"prtrCMYKLab "
+    head += struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + b"acsp"
+    return (head.ljust(68, b"\0") + white).ljust(128, b"\0") + table + body
+
+
+def test_cmyk_goes_through_its_profile():
+    image = Image.new("CMYK", (4, 1))
+    image.putdata([(0, 0, 0, 0), (0, 0, 0, 255), (255, 0, 0, 0), (0, 0, 0, 128)])
+    picture = read_picture(encoded(image, "TIFF", icc_profile=cmyk_profile()))
+    assert picture.metadata == {}
+    lightness = np.array([100, 0, 60, 49.8])  # CIE 1976 L*, from there to the curve of sRGB
+    light = np.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness / 903.3)
+    low, high = light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055
+    expected = 255 * np.where(light <= 0.0031308, low, high)
+    assert np.abs(picture.pixels[0] - expected[:, None]).max() < 2
+    plain = read_picture(encoded(image, "TIFF"))
+    assert plain.pixels[0].tolist() == [[255] * 3, [0] * 3, [0, 255, 255], [127] * 3]
+
+
 def test_grey_profiles_do_not_end_on_colour_pictures(caplog):
     gray = make_profile(SRGB, 1.0, is_gray=True)
     misfit = encoded(Image.new("RGB", (4, 4)), "JPEG", icc_profile=gray)
@@ -157,3 +197,11 @@ def test_wide_png_with_code_points_is_read_whole():
     picture = read_picture(data)
     assert picture.pixels.min() == 255
     assert picture.metadata["icc"] == make_profile(P3, 0)
+
+
+def test_code_points_that_nothing_explains_warn(caplog):
+    assert read_picture(png_with(cicp=(200, 13, 0, 1))).metadata == {}
+    assert "code points 200, 13 are taken as sRGB" in caplog.text
+    caplog.clear()
+    assert "icc" in read_picture(png_with(cicp=(200, 13, 0, 1), gamma=1.0)).metadata
+    assert caplog.messages == []

@@ -133,3 +133,11 @@ def test_a_colour_key_of_sixteen_bits_is_compared_before_they_are_reduced(near):
     assert picture.pixels[0, 0].tolist() == [3, 3, 3]
     picture = read_picture(wide_png(samples[..., :1], [(b"tRNS", struct.pack(">H", 1000))]))
     assert picture.alpha.tolist() == [[0, 255, 0]]
+
+
+def test_set_bits_of_psd_are_black():
+    is_black = RAMP % 3 == 0
+    head = b"8BPS" + struct.pack(">H6xHIIHH", 1, 1, 16, 16, 1, 0) + bytes(12)
+    picture = read_picture(head + b"\0\0" + np.packbits(is_black, axis=1).tobytes())
+    assert picture.is_gray
+    np.testing.assert_array_equal(picture.pixels[..., 0], np.where(is_black, 0, 255))

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import struct
 import zlib
 
 import numpy as np
@@ -140,3 +141,15 @@ def test_a_png_bomb_is_refused_without_allocating():
         pytest.raises(ImageFormatError, match="more than 268435456 pixels"),
     ):
         read_picture(bomb)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_grey_colour_key_of_few_bits_is_transparent(bits):
+    shades = np.arange(2**bits, dtype=np.uint8)
+    packed = np.packbits((shades[:, None] >> np.arange(bits - 1, -1, -1)) & 1).tobytes()
+    ihdr = struct.pack(">IIBBBBB", len(shades), 1, bits, 0, 0, 0, 0)
+    pixels = (b"IDAT", zlib.compress(b"\0" + packed))
+    key = (b"tRNS", struct.pack(">H", 1))
+    picture = read_picture(png([(b"IHDR", ihdr), key, pixels, (b"IEND", b"")]))
+    assert picture.pixels[0, :, 0].tolist() == (shades * (255 // (2**bits - 1))).tolist()
+    assert picture.alpha[0].tolist() == np.where(shades == 1, 0, 255).tolist()
