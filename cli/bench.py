@@ -128,7 +128,7 @@ def command(console: Console, **options: Any) -> None:
     if options["codec_list"] == "help":
         _list_codecs()
         return
-    require("pandas", "scipy", "matplotlib")
+    require("pandas", "bjontegaard", "matplotlib")
     from imgcodec.eval import bench
     from imgcodec.eval.bdtable import bd_table
     from imgcodec.eval.results import read_rows, write_parquet
