@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgcodec.cli.console import Console, console_options, format_table
+from imgcodec.cli.console import Progress as Show
 from imgcodec.cli.errors import Failure
 from imgcodec.cli.values import CODEC, CODECS, DATASET
 from imgcodec.eval.quality import TAUGHT_NOTE, metric_names
@@ -128,7 +127,7 @@ def command(console: Console, **options: Any) -> None:
     if options["codec_list"] == "help":
         _list_codecs()
         return
-    require("pandas", "scipy", "matplotlib")
+    require("pandas", "bjontegaard", "matplotlib")
     from imgcodec.eval import bench
     from imgcodec.eval.bdtable import bd_table
     from imgcodec.eval.results import read_rows, write_parquet
@@ -213,16 +212,17 @@ def _measure(
 
     jobs = options["jobs"] or num_processors()
     try:
-        result = bench.run(
-            plan,
-            out,
-            resume=options["resume"],
-            force=options["force"],
-            jobs=jobs,
-            progress=None if console.is_quiet else _progress_bar(),
-        )
+        with console.progress("rows") as show:
+            result = bench.run(
+                plan,
+                out,
+                resume=options["resume"],
+                force=options["force"],
+                jobs=jobs,
+                progress=_rows_progress(show),
+            )
     except KeyboardInterrupt:
-        console.note(f"\nstopped; the rows so far are in {out}: continue with --resume")
+        console.note(f"stopped; the rows so far are in {out}: continue with --resume")
         raise
     if jobs > 1:
         console.note(
@@ -312,32 +312,21 @@ def _gate(
         raise Failure(f"worse than the baseline by more than {options['tolerance']} %: {told}")
 
 
-def _progress_bar() -> Callable[[Progress], None]:
-    """Return a callback that keeps one line on a terminal, or writes one every 15 s elsewhere."""
-    is_terminal = sys.stderr.isatty()
-    last = 0.0
+def _rows_progress(show: Show) -> Callable[[Progress], None]:
+    """Return what shows each row; the time left is that of rows that were not there before."""
+    before: int | None = None
 
-    def show(progress: Progress) -> None:
-        nonlocal last
-        now = time.monotonic()
-        is_end = progress.done == progress.total
-        if not is_end and now - last < (0.1 if is_terminal else 15.0):
-            return
-        last = now
-        minutes, seconds = divmod(round(progress.eta_s), 60)
-        filled = 24 * progress.done // progress.total
+    def report(progress: Progress) -> None:
+        nonlocal before
+        before = progress.done - 1 if before is None else before
         failed = f", {progress.errors} failed" if progress.errors else ""
-        row = progress.row
-        text = (
-            f"[{'#' * filled}{'.' * (24 - filled)}] {progress.done}/{progress.total}{failed}, "
-            f"{minutes}:{seconds:02d} left, {row['image']} {row['codec']} {row['setting']}"
+        row = " ".join(str(progress.row[name]) for name in ("image", "codec", "setting"))
+        show(
+            (progress.done - before) / (progress.total - before),
+            f"{progress.done}/{progress.total}{failed}, {row[:60]}",
         )
-        if is_terminal:
-            click.echo(f"\r\x1b[K{text[:120]}", err=True, nl=is_end)
-        else:
-            click.echo(text, err=True)
 
-    return show
+    return report
 
 
 def _slug(name: str) -> str:

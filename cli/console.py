@@ -7,15 +7,23 @@ import functools
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
 from imgcodec.cli.errors import VERBOSE_KEY
 
 PROGRESS_STEPS = 1000
+PROGRESS_INTERVAL_S = 15.0
+
+
+class Progress(Protocol):
+    """Shows how far work is: a share of 0 to 1, and what is being done."""
+
+    def __call__(self, share: float, text: str = "") -> None: ...
 
 
 @dataclass(frozen=True)
@@ -37,14 +45,27 @@ class Console:
             click.echo(message, err=True)
 
     @contextlib.contextmanager
-    def progress(self, label: str) -> Iterator[Callable[[float], None]]:
-        """Yield a function that shows a share of 0 to 1 and the time left, on a terminal."""
+    def progress(self, label: str) -> Iterator[Progress]:
+        """Yield what keeps a bar with the time left on a terminal; elsewhere a line every 15 s."""
         stream = sys.stderr
         if self.is_quiet or not stream.isatty():
-            yield lambda share: None
+            yield self._progress_lines(label)
             return
-        with click.progressbar(length=PROGRESS_STEPS, label=label, file=stream) as bar:
-            yield lambda share: bar.update(round(share * PROGRESS_STEPS) - bar.pos)
+        with click.progressbar(
+            length=PROGRESS_STEPS, label=label, file=stream, item_show_func=lambda text: text
+        ) as bar:
+            yield lambda share, text="": bar.update(round(share * PROGRESS_STEPS) - bar.pos, text)
+
+    def _progress_lines(self, label: str) -> Progress:
+        last = time.monotonic()
+
+        def show(share: float, text: str = "") -> None:
+            nonlocal last
+            if time.monotonic() - last >= PROGRESS_INTERVAL_S:
+                last = time.monotonic()
+                self.note(f"{label}: {share:.0%} {text}".rstrip())
+
+        return show
 
     def record(self, values: Any) -> None:
         """Print a JSON value to stdout."""

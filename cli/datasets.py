@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.errors import Failure
 from imgcodec.cli.values import DATASET_NAME
-
-if TYPE_CHECKING:
-    from imgcodec.datasets.download import Progress
 
 _root_option = click.option(
     "--data-root",
@@ -97,13 +93,8 @@ def fetch(
 
     root = resolve(data_root)
     for manifest in [load_manifest(name) for name in names]:
-        added = fetching.fetch(
-            manifest,
-            root,
-            mirror=mirror,
-            progress=None if console.is_quiet else _progress_line,
-            attempts=attempts,
-        )
+        with console.progress(manifest.name) as show:
+            added = fetching.fetch(manifest, root, mirror=mirror, progress=show, attempts=attempts)
         what = f"{added} files added" if added else "already there"
         console.note(f"{manifest.name}: {what} in {root / manifest.folder} ({manifest.licence})")
 
@@ -151,23 +142,6 @@ def verify(names: tuple[str, ...], data_root: Path | None, console: Console) -> 
             f"{bad} files are missing or changed: delete the changed ones, then "
             f"imgcodec datasets fetch {' '.join(incomplete)}"
         )
-
-
-def _progress_line(name: str) -> Progress:
-    """Return a callback that rewrites one line on stderr, at most five times a second."""
-    last = 0.0
-
-    def show(done: int, total: int | None) -> None:
-        nonlocal last
-        now = time.monotonic()
-        is_end = done == total
-        if not is_end and now - last < 0.2:
-            return
-        last = now
-        share = f" {100 * done / total:3.0f} %" if total else ""
-        click.echo(f"\r{name}: {done / 1e6:.1f} MB{share}", err=True, nl=is_end)
-
-    return show
 
 
 def _megabytes(size: int | None) -> str:

@@ -60,6 +60,12 @@ Examples:
     show_default=True,
     help=f"What to measure: {', '.join(metric_names())}, separated by commas.",
 )
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a CSV file with a line per image, setting and codec.",
+)
 @click.option("--data-root", type=click.Path(file_okay=False), help="[default: $IMGCODEC_DATA]")
 @click.option(
     "--weights-dir", type=click.Path(file_okay=False), help="Folder of the metrics' backbones."
@@ -71,6 +77,7 @@ def command(
     against: str,
     by: str,
     metrics: str,
+    out: Path | None,
     data_root: str | None,
     weights_dir: str | None,
     console: Console,
@@ -86,7 +93,7 @@ def command(
     from imgcodec.eval.anchors.base import taught_of
     from imgcodec.eval.anchors.registry import get_codec, split_names
     from imgcodec.eval.bench import metric_options
-    from imgcodec.eval.match import match_dataset, summarise_matches
+    from imgcodec.eval.match import match_dataset, summarise_matches, write_matches
     from imgcodec.eval.metrics.base import create_metrics
 
     root = Path(data_root) if data_root else None
@@ -113,6 +120,8 @@ def command(
     num_bad = len(images.image_names) - len({row.image for row in rows})
     if not rows:
         raise Failure(f"none of {num_bad} images can be read")
+    if out is not None:
+        write_matches(rows, out)
     _print(summarise_matches(rows), by, taught_of(codecs), console)
     if num_bad:
         raise Failure(f"{num_bad} of {len(images.image_names)} images cannot be read")

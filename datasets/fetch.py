@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from imgcodec.codec.errors import ImageFormatError
 from imgcodec.codec.files import file_sha256
 from imgcodec.codec.picture.read import read_picture
-from imgcodec.datasets.download import ChecksumError, Progress, download, unpack
+from imgcodec.datasets.download import ChecksumError, download, unpack
 from imgcodec.datasets.images import local_files
 from imgcodec.datasets.manifest import (
     DatasetError,
@@ -40,7 +40,7 @@ def fetch(
     root: Path,
     *,
     mirror: str = "",
-    progress: Callable[[str], Progress] | None = None,
+    progress: Callable[[float, str], None] = lambda share, text: None,
     attempts: int = 5,
     pause_s: float = 1.0,
 ) -> int:
@@ -50,7 +50,7 @@ def fetch(
         manifest: the dataset.
         root: data root; the files go into the folder of the dataset below it.
         mirror: address to use in place of the official ones: `<mirror>/<folder>/<file name>`.
-        progress: given a file name, returns the callback for its download.
+        progress: called with the share that is there and the file that is on its way.
         attempts, pause_s: as in `download`.
 
     Raises:
@@ -59,26 +59,32 @@ def fetch(
     folder = root / manifest.folder
     before = {path.name for path in present_files(manifest, root)}
     if is_complete(manifest, root):
+        progress(1.0, "")
         return 0
 
-    def get(url: str, target: Path, sha256: str | None) -> None:
+    count = len(manifest.archives) + len(manifest.files)
+
+    def get(number: int, url: str, target: Path, sha256: str | None) -> None:
+        def report(done: int, total: int | None) -> None:
+            share = (number + (done / total if total else 0)) / count
+            progress(share, f"{target.name} {done / 1e6:.1f} MB")
+
         address = _address(url, manifest, mirror)
-        report = progress(target.name) if progress else None
         download(
             address, target, sha256=sha256, progress=report, attempts=attempts, pause_s=pause_s
         )
 
-    for archive in manifest.archives:
+    for number, archive in enumerate(manifest.archives):
         name = PurePosixPath(urlsplit(archive.url).path).name
         target = root / name
         if not (target.is_file() and archive.sha256 in (None, file_sha256(target))):
-            get(archive.url, target, archive.sha256)
+            get(number, archive.url, target, archive.sha256)
         unpack(target, folder, archive.members)
         target.unlink()
-    for file in manifest.files:
+    for number, file in enumerate(manifest.files, start=len(manifest.archives)):
         path = folder / file.name
         if not path.is_file() and file.url:
-            get(file.url, path, file.sha256)
+            get(number, file.url, path, file.sha256)
             _require_pixels(file, path)
     found = present_files(manifest, root)
     if not is_complete(manifest, root):

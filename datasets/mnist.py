@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from imgcodec.datasets.download import Progress, download
+from imgcodec.datasets.download import download
 from imgcodec.datasets.manifest import DatasetError, data_root
 
 URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
@@ -25,14 +25,13 @@ _KEYS = {
 Digits = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 
-def load_mnist(split: str, path: Path | None = None, *, progress: Progress | None = None) -> Digits:
+def load_mnist(split: str, path: Path | None = None) -> Digits:
     """Return images (N, 28, 28) and labels (N,) of a split.
 
     Args:
         split: "train" or "test".
         path: an NPZ file or a folder with mnist.npz; by default mnist/mnist.npz below the data
             root (`IMGCODEC_DATA`, else the user's cache), downloaded if it is not there.
-        progress: called while data arrive.
 
     Raises:
         DatasetError: not there, damaged, or cannot be fetched.
@@ -40,7 +39,7 @@ def load_mnist(split: str, path: Path | None = None, *, progress: Progress | Non
     if path is None:
         path = data_root() / "mnist" / FILE_NAME
         if not path.is_file():
-            download(URL, path, sha256=SHA256, progress=progress)
+            download(URL, path, sha256=SHA256)
     elif path.is_dir():
         path = path / FILE_NAME
     images, labels = read_images(path, split), _read_array(path, f"{split}_labels")

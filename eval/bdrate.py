@@ -1,8 +1,8 @@
 """Bjontegaard delta rate: how many bits a codec saves at equal quality.
 
-Curves are interpolated as log10(rate) over quality and the difference is averaged over the
-quality interval that both cover. Nothing is extrapolated; when the common interval is short the
-number is refused rather than guessed.
+The package bjontegaard interpolates curves as log10(rate) over quality and averages the difference
+over the quality interval that both cover. Points that it should not see are left out here, and when
+the common interval is short the number is refused rather than guessed.
 
 Source: G. Bjontegaard, VCEG-M33 (2001); piecewise cubic (pchip) variant: VCEG-AL23 / JCTVC
 common test conditions.
@@ -60,34 +60,11 @@ def bd_rate(
     method: Method = "pchip",
     min_overlap: float = MIN_OVERLAP,
     higher_is_better: bool = True,
-) -> float:
-    """Return the BD-rate of a test codec against an anchor in percent.
-
-    Negative means that the test codec needs fewer bits than the anchor at the same quality:
-    -30 is 30 % smaller files. Arguments as in `bd_rate_details`.
-    """
-    return bd_rate_details(
-        rates_anchor,
-        quality_anchor,
-        rates_test,
-        quality_test,
-        method=method,
-        min_overlap=min_overlap,
-        higher_is_better=higher_is_better,
-    ).percent
-
-
-def bd_rate_details(
-    rates_anchor: Sequence[float] | FloatArray,
-    quality_anchor: Sequence[float] | FloatArray,
-    rates_test: Sequence[float] | FloatArray,
-    quality_test: Sequence[float] | FloatArray,
-    *,
-    method: Method = "pchip",
-    min_overlap: float = MIN_OVERLAP,
-    higher_is_better: bool = True,
 ) -> BdRate:
     """Return the BD-rate together with the interval it was taken over.
+
+    Negative means that the test codec needs fewer bits than the anchor at the same quality:
+    -30 is 30 % smaller files.
 
     Args:
         rates_anchor: rates of the anchor (bpp or bytes, any one unit), in any order, positive.
@@ -123,11 +100,14 @@ def bd_rate_details(
             f"less than {100 * min_overlap:.0f} %: anchor {_span(anchor, sign)}, "
             f"test {_span(test, sign)}"
         )
-    mean_anchor = _mean_log_rate(anchor, low, high, method)
-    mean_test = _mean_log_rate(test, low, high, method)
+    import bjontegaard
+
+    percent = bjontegaard.bd_rate(
+        *anchor.T, *test.T, method=method, require_matching_points=False, min_overlap=0.0
+    )
     bounds = sorted((sign * low, sign * high))
     return BdRate(
-        percent=float((10.0 ** (mean_test - mean_anchor) - 1.0) * 100.0),
+        percent=float(percent),
         low=float(bounds[0]),
         high=float(bounds[1]),
         overlap=float(overlap),
@@ -154,20 +134,6 @@ def _clean(rates: Any, quality: Any, sign: float, what: str) -> tuple[FloatArray
         if not kept or point[1] > kept[-1][1]:
             kept.append(point)
     return np.array(kept).reshape(-1, 2), len(points) - len(kept)
-
-
-def _mean_log_rate(points: FloatArray, low: float, high: float, method: Method) -> float:
-    """Return the mean of log10(rate) over the quality interval [low, high]."""
-    quality, log_rate = points[:, 1], np.log10(points[:, 0])
-    if method == "cubic":
-        # Centred, for the conditioning of the fit.
-        centre = quality.mean()
-        integral = np.polyint(np.polyfit(quality - centre, log_rate, 3))
-        ends = np.polyval(integral, np.array([low, high]) - centre)
-        return float((ends[1] - ends[0]) / (high - low))
-    from scipy.interpolate import PchipInterpolator
-
-    return float(PchipInterpolator(quality, log_rate).integrate(low, high) / (high - low))
 
 
 def _span(points: FloatArray, sign: float) -> str:

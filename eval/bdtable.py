@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgcodec.eval.bdrate import BdRateError, Method, bd_rate_details
+from imgcodec.eval.bdrate import BdRateError, Method, bd_rate
 from imgcodec.eval.quality import QUALITIES, Quality
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def compare(
     per_image = _per_image(reference, test, metric, method)
     mean_per_image = float(np.mean(per_image)) if per_image else math.nan
     try:
-        details = bd_rate_details(
+        details = bd_rate(
             *mean_curve(reference, metric),
             *mean_curve(test, metric),
             method=method,
@@ -144,7 +144,7 @@ def _per_image(
     for image, rows in reference.groupby("image"):
         other = test_images[image]
         try:
-            details = bd_rate_details(
+            details = bd_rate(
                 rows["bpp"].to_numpy(),
                 _quality(rows, metric),
                 other["bpp"].to_numpy(),

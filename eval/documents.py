@@ -6,7 +6,8 @@ A table stands between two comments, of which the first says in YAML what it is 
       lines: {Kodak: {rows: eval/results/kodak/rows_eye.csv}}} -->
     <!-- end of table -->
 
-`python -m imgcodec.eval.documents README.md MODELS.md` makes all tables anew.
+`python -m imgcodec.eval.documents README.md MODELS.md` makes all tables anew. A kind of table is a
+function of `KINDS`, and the rest of the comment its arguments.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ import yaml
 
 from imgcodec.codec.files import write_atomically
 from imgcodec.codec.weights.installed import find_model, trained_losses
-from imgcodec.eval.bdtable import bd_table
-from imgcodec.eval.quality import quality_of, taught_columns
+from imgcodec.eval.bdtable import BdEntry, bd_table
+from imgcodec.eval.quality import Quality, quality_of, taught_columns
+from imgcodec.eval.regression import against_baseline
 from imgcodec.eval.results import read_rows, summarise
+from imgcodec.eval.training_table import epochs
 
 _TABLE = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -36,7 +39,8 @@ def bd_rates(
 
     Args:
         metrics: columns.
-        lines: label of a line to its `codec`, `anchor` and `rows`.
+        lines: label of a line to its `rows`, `codec` and `anchor`; or with `baseline`, an earlier
+            file of rows, in place of an anchor: the codec against itself.
         taught: model whose losses get a dagger.
         common: what all lines have in common.
     """
@@ -47,11 +51,18 @@ def bd_rates(
         line = common | own
         found = {
             entry.column: f"{entry.percent:+.1f} %"
-            for entry in bd_table(read_rows(Path(line["rows"])), line["anchor"], metrics=qualities)
+            for entry in _entries(line, qualities)
             if entry.codec == line["codec"] and not entry.refused
         }
         table.append([label, *(found.get(column, "") for column in metrics)])
     return table
+
+
+def _entries(line: dict[str, str], qualities: Sequence[Quality]) -> list[BdEntry]:
+    rows = read_rows(Path(line["rows"]))
+    if "baseline" in line:
+        return against_baseline(rows, read_rows(Path(line["baseline"])), metrics=qualities)
+    return bd_table(rows, line["anchor"], metrics=qualities)
 
 
 def points(
@@ -74,6 +85,37 @@ def points(
         for record in means[means["codec"] == name].sort_values("bpp").to_dict("records"):
             values = [f"{record[q.column]:.{q.digits}f}" for q in qualities]
             lines.append([f"{label} {record['setting']}", f"{record['bpp']:.3f}", *values])
+    return lines
+
+
+def means(
+    file: str,
+    by: dict[str, str],
+    columns: dict[str, str],
+    derive: dict[str, str] | None = None,
+    labels: dict[str, str] | None = None,
+) -> list[list[str]]:
+    """Return a line for each group of the lines of a CSV file, in the order of the file.
+
+    Args:
+        file: any CSV file with a header.
+        by: columns whose values make a group, to their titles.
+        columns: title to a format string of the group: `{psnr:.2f}` is the mean of a column,
+            `{max[psnr]:.2f}` and `{sum[fits]:.0f}` are what they say, `{count}` the lines.
+        derive: more columns, from expressions over those of the file, as `DataFrame.eval` takes.
+        labels: value in the file to what is written for it.
+    """
+    frame = pd.read_csv(file)
+    for name, expression in (derive or {}).items():
+        frame[name] = frame.eval(expression, engine="python")
+    keys = [pd.Categorical(frame[name], frame[name].unique()) for name in by]
+    lines = [[*by.values(), *columns]]
+    for values, group in frame.groupby(keys, observed=True):
+        found = {name: getattr(group, name)(numeric_only=True) for name in ("mean", "max", "sum")}
+        fields = {**found.pop("mean"), **found, "count": len(group)}
+        names = [(labels or {}).get(str(value), str(value)) for value in values]
+        cells = (text.format(**fields).replace("%", " %") for text in columns.values())
+        lines.append([*names, *cells])
     return lines
 
 
@@ -129,6 +171,8 @@ def _run(run: dict[str, Any]) -> str:
 KINDS: dict[str, Callable[..., list[list[str]]]] = {
     "bd": bd_rates,
     "points": points,
+    "means": means,
+    "epochs": epochs,
     "held-out": held_out,
     "model": model_facts,
 }

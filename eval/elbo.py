@@ -3,9 +3,10 @@
     python -m imgcodec.eval.elbo convvae
     python -m imgcodec.eval.elbo runs/convvae/convvae-mnist-1.safetensors --data mnist.npz
 
-prints, over the test digits of MNIST, the evidence lower bound in nats per digit with its two
-parts (one sample of the posterior for each digit; the padding to 32x32 pixels does not count), and,
-over the first of them, the bytes of payload and the PSNR of encoded digits at several qualities.
+prints a CSV table. The same in each line, over the test digits of MNIST: the evidence lower bound
+in nats per digit with its two parts (one sample of the posterior for each digit; the padding to
+32x32 pixels does not count). A line a quality, means over the first of them: bytes of the payload
+and of the file, PSNR in dB.
 The likelihood is that of the recipe: with "bernoulli" the cross entropy of grey values, not of
 binarised digits, which would be another figure.
 """
@@ -13,6 +14,8 @@ binarised digits, which would be another figure.
 from __future__ import annotations
 
 import argparse
+import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +73,7 @@ def payload_of(model: str, digits: np.ndarray, quality: int) -> tuple[float, flo
 
 
 def main() -> None:
-    """Print the figures of a model."""
+    """Print the figures of a model as CSV."""
     parser = argparse.ArgumentParser(prog="python -m imgcodec.eval.elbo")
     parser.add_argument("model", help="family, model id or weights file")
     parser.add_argument("--data", type=Path, help="mnist.npz or its folder")
@@ -78,12 +81,12 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=1000, help="digits to encode")
     arguments = parser.parse_args()
     digits, _ = load_mnist("test", arguments.data)
-    for name, value in elbo_of(arguments.model, digits[: arguments.digits]).items():
-        print(f"{name:12s} {value:9.2f}")
-    print("quality  payload bytes  file bytes  PSNR dB")
+    nats = elbo_of(arguments.model, digits[: arguments.digits])
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["model", *nats, "quality", "payload_bytes", "file_bytes", "psnr"])
     for quality in QUALITIES:
         figures = payload_of(arguments.model, digits[: arguments.files], quality)
-        print("{:7d}  {:13.2f}  {:10.2f}  {:7.2f}".format(quality, *figures))
+        writer.writerow([find_model(arguments.model).id, *nats.values(), quality, *figures])
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import load_model
 from imgcodec.datasets.images import ImageDataset, readable_images
 from imgcodec.eval.anchors.base import RgbArray
+from imgcodec.eval.results import write_csv
 from imgcodec.eval.steps import steps_sheet
 
 
@@ -94,23 +93,26 @@ def summarise_levels(rows: Sequence[LevelRow]) -> list[dict[str, Any]]:
     first one, `better` the number of images where it saves any; `first_share` is the share of the
     first level in the bytes of the file, with all that comes before it.
     """
-    names = list(dict.fromkeys(row.allocation for row in rows))
-    groups = {name: [row for row in rows if row.allocation == name] for name in names}
-    reference = [row.cost for row in groups[names[0]]]
+    numbers = range(1, len(rows[0].bytes) + 1)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in _records(rows):
+        groups.setdefault(row["allocation"], []).append(row)
     records = []
     for name, group in groups.items():
-        saved = [1 - row.cost / cost for row, cost in zip(group, reference, strict=True)]
+
+        def mean(column: str, group: list[dict[str, Any]] = group) -> float:
+            return sum(row[column] for row in group) / len(group)
+
         record: dict[str, Any] = {
             "allocation": name,
             "images": len(group),
-            "cost": _mean([row.cost for row in group]),
-            "saved": _mean(saved),
-            "better": sum(share > 0 for share in saved),
-            "first_share": _mean([row.bytes[0] / row.bytes[-1] for row in group]),
+            "cost": mean("cost"),
+            "saved": mean("saved"),
+            "better": sum(row["saved"] > 0 for row in group),
+            "first_share": mean("first_share"),
         }
-        for level in range(len(group[0].bytes)):
-            record[f"bpp_{level + 1}"] = _mean([row.bpp[level] for row in group])
-            record[f"psnr_{level + 1}"] = _mean([row.psnr[level] for row in group])
+        for level in numbers:
+            record |= {column: mean(column) for column in (f"bpp_{level}", f"psnr_{level}")}
         records.append(record)
     return records
 
@@ -120,25 +122,29 @@ def write_levels(
 ) -> None:
     """Write levels.csv (a line per row), levels.md (the means) and levels.png into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    buffer = io.StringIO()
-    lists = ("bytes", "bpp", "psnr")
-    writer = csv.writer(buffer, lineterminator="\n")
-    numbers = range(1, len(rows[0].bytes) + 1)
-    header = [f"{name}_{number}" for name in lists for number in numbers]
-    writer.writerow(["image", "allocation", "cost", *header])
-    for row in rows:
-        writer.writerow(
-            [
-                row.image,
-                row.allocation,
-                row.cost,
-                *(v for name in lists for v in getattr(row, name)),
-            ]
-        )
-    write_atomically(folder / "levels.csv", buffer.getvalue().encode())
+    write_csv(folder / "levels.csv", _records(rows))
     write_atomically(folder / "levels.md", levels_markdown(rows, title).encode())
     if figure is not None:
         write_image(figure, folder / "levels.png", format="PNG")
+
+
+def _records(rows: Sequence[LevelRow]) -> list[dict[str, Any]]:
+    """Return rows as records, with shares: `saved` of the cost of the image's first allocation."""
+    first: dict[str, float] = {}
+    records = []
+    for row in rows:
+        record: dict[str, Any] = {
+            "image": row.image,
+            "allocation": row.allocation,
+            "cost": row.cost,
+            "saved": 1 - row.cost / first.setdefault(row.image, row.cost),
+            "first_share": row.bytes[0] / row.bytes[-1],
+        }
+        for name in ("bytes", "bpp", "psnr"):
+            values = enumerate(getattr(row, name), start=1)
+            record |= {f"{name}_{level}": value for level, value in values}
+        records.append(record)
+    return records
 
 
 def levels_markdown(rows: Sequence[LevelRow], title: str) -> str:
@@ -169,7 +175,3 @@ def levels_figure(rgb: RgbArray, model: str, quality: int) -> Image.Image:
 def _steps(rgb: RgbArray, model: str, quality: int, allocation: str) -> list[Preview]:
     data = api.encode(rgb, model=model, quality=quality, level_bits=allocation)
     return list(preview(data, model=find_model(model).path))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

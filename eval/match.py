@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from imgcodec.codec.errors import OptionError
@@ -17,6 +18,7 @@ from imgcodec.eval.anchors.base import ImageCodec, RgbArray, Setting
 from imgcodec.eval.matching import Match
 from imgcodec.eval.metrics.base import Metric
 from imgcodec.eval.quality import Quality
+from imgcodec.eval.results import write_csv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +179,12 @@ def search_settings(codec: ImageCodec) -> Sequence[Setting]:
     if len(whole) == len(ladder) and min(whole) >= 0 and max(whole) <= 100:
         return range(0, 101)
     return ladder
+
+
+def write_matches(rows: Sequence[MatchRow], path: Path) -> None:
+    """Write a CSV file with a line per row."""
+    fields = ("image", "setting", "codec", "bpp", "fits")
+    write_csv(path, [{name: getattr(row, name) for name in fields} | row.values for row in rows])
 
 
 def summarise_matches(rows: Sequence[MatchRow]) -> list[dict[str, Any]]:

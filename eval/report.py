@@ -1,7 +1,7 @@
 """The self-contained `report.html` of a run: curves, BD-rates and pictures, from disk, offline.
 
-Numbers are computed here; the page's script only draws them. Needs pandas and scipy (the `eval`
-extra).
+Numbers are computed here; the page's script only draws them. Needs pandas and bjontegaard (the
+`eval` extra).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pandas as pd
 
 from imgcodec.codec.errors import CodecError
 from imgcodec.eval.anchors.base import ImageCodec, taught_of
-from imgcodec.eval.bdrate import BdRateError, bd_rate_details
+from imgcodec.eval.bdrate import BdRateError, bd_rate
 from imgcodec.eval.bdtable import mean_curve
 from imgcodec.eval.curves import (
     Overlays,
@@ -198,7 +198,7 @@ def _bd_table(
 
 def _bd_entry(anchor: Curve, test: Curve, is_better_up: bool) -> list[float] | str:
     try:
-        result = bd_rate_details(*anchor, *test, higher_is_better=is_better_up)
+        result = bd_rate(*anchor, *test, higher_is_better=is_better_up)
     except BdRateError as error:
         return str(error)
     return [round(result.percent, 2), round(100.0 * result.overlap)]

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -76,7 +76,7 @@ class RowWriter:
         kept = _finished_rows(path) if resume and path.exists() else []
         self.done: set[RowKey] = {row_key(row) for row in kept}
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, _to_csv(kept, header=True).encode())
+        write_atomically(path, _to_csv(kept, COLUMNS).encode())
 
     def __enter__(self) -> RowWriter:
         self._file = self._path.open("a", newline="", encoding="utf-8")
@@ -95,7 +95,7 @@ class RowWriter:
     def write(self, row: Mapping[str, Any]) -> None:
         """Append one row; columns that it lacks stay empty."""
         assert self._file is not None, "use the writer as a context manager"
-        self._file.write(_to_csv([row], header=False))
+        self._file.write(_to_csv([row], COLUMNS, header=False))
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -121,11 +121,9 @@ def read_rows(path: Path) -> pd.DataFrame:
     return _normalise(frame, path)
 
 
-def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return rows as the DataFrame that plots, tables and reports take."""
-    import pandas as pd
-
-    return _normalise(pd.DataFrame(list(rows), columns=list(COLUMNS)), None)
+def write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write records, at least one and all with the same names, as a CSV file with a header."""
+    write_atomically(path, _to_csv(records, tuple(records[0])).encode())
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:
@@ -143,7 +141,7 @@ def sort_rows(path: Path, order: Sequence[RowKey]) -> None:
     rank = {key: index for index, key in enumerate(order)}
     rows = _read_dicts(path)
     rows.sort(key=lambda row: rank.get(row_key(row), len(rank)))
-    write_atomically(path, _to_csv(rows, header=True).encode())
+    write_atomically(path, _to_csv(rows, COLUMNS).encode())
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
@@ -215,7 +213,7 @@ class RunInfo:
                 )
 
 
-def _normalise(frame: pd.DataFrame, path: Path | None) -> pd.DataFrame:
+def _normalise(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     import pandas as pd
 
     missing = [name for name in (*KEY_COLUMNS, "bytes", "bpp", "status") if name not in frame]
@@ -244,13 +242,15 @@ def _read_dicts(path: Path) -> list[dict[str, str]]:
     return list(reader)
 
 
-def _to_csv(rows: Sequence[Mapping[str, Any]], *, header: bool) -> str:
+def _to_csv(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, header: bool = True
+) -> str:
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\n")
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     if header:
         writer.writeheader()
     for row in rows:
-        writer.writerow({name: _cell(row.get(name, "")) for name in COLUMNS})
+        writer.writerow({name: _cell(row.get(name, "")) for name in columns})
     return buffer.getvalue()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,13 +59,12 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where a run stands: rows done and in all, failures, last row, seconds to go."""
+    """Where a run stands: rows done and in all, failures, last row."""
 
     done: int
     total: int
     errors: int
     row: Row
-    eta_s: float
 
 
 class Bench:
@@ -187,49 +185,21 @@ def run_bench(
     writer = RowWriter(rows_path, resume=resume)
     todo = [task for task, key in zip(tasks, order, strict=True) if key not in writer.done]
     create_metrics(plan.metrics, plan.metric_options)  # so that missing weights show first
-    clock = _Clock(todo, max(min(jobs, len(todo)), 1))
     errors = 0
     source = (
-        ((task, bench.run(task)) for task in todo)
+        map(bench.run, todo)
         if jobs == 1
         else _in_workers(bench, todo, jobs, threads or max(num_processors() // jobs, 1))
     )
     with writer:
-        for count, (task, row) in enumerate(source, start=1):
+        for count, row in enumerate(source, start=1):
             writer.write(row)
             errors += row["status"] != "ok"
-            eta_s = clock.tick(task)
             if progress:
                 done = len(tasks) - len(todo) + count
-                progress(Progress(done, len(tasks), errors, row, eta_s))
+                progress(Progress(done, len(tasks), errors, row))
     sort_rows(rows_path, order)
     return errors
-
-
-class _Clock:
-    """Estimates the time to go from the pace of each codec so far."""
-
-    def __init__(self, todo: Sequence[Task], jobs: int) -> None:
-        self._left = collections.Counter(task.codec for task in todo)
-        self._seconds: collections.Counter[str] = collections.Counter()
-        self._counts: collections.Counter[str] = collections.Counter()
-        self._jobs = jobs
-        self._last = time.monotonic()
-
-    def tick(self, task: Task) -> float:
-        """Note that a task ended now and return the seconds that the rest will take."""
-        now = time.monotonic()
-        # With several workers a row takes that many times the interval between two ends.
-        self._seconds[task.codec] += (now - self._last) * self._jobs  # type: ignore[assignment]
-        self._last = now
-        self._counts[task.codec] += 1
-        self._left[task.codec] -= 1
-        mean = sum(self._seconds.values()) / sum(self._counts.values())
-        rest = sum(
-            left * (self._seconds[name] / self._counts[name] if self._counts[name] else mean)
-            for name, left in self._left.items()
-        )
-        return rest / self._jobs
 
 
 _worker_bench: Bench | None = None
@@ -245,11 +215,9 @@ def _run_in_worker(task: Task) -> Row:
     return _worker_bench.run(task)
 
 
-def _in_workers(
-    bench: Bench, todo: Sequence[Task], jobs: int, threads: int
-) -> Iterator[tuple[Task, Row]]:
-    """Yield (task, row) as workers finish them; tasks that kill their worker become errors."""
+def _in_workers(bench: Bench, todo: Sequence[Task], jobs: int, threads: int) -> Iterator[Row]:
+    """Yield rows as workers finish them; tasks that kill their worker become errors."""
     start = functools.partial(_start_worker, bench.plan)
     rows = run_in_processes(_run_in_worker, todo, jobs, threads=threads, prepare=start)
     for task, row in rows:
-        yield task, row or bench.failed(task, DIED)
+        yield row or bench.failed(task, DIED)

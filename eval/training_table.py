@@ -1,6 +1,4 @@
-"""Two training runs side by side at equal rate, validation by validation.
-
-    python -m imgcodec.eval.training_table VQ_RUN CV_RUN --bpp 0.08 --epoch-steps 169
+"""Training runs side by side at equal rate, validation by validation.
 
 Each run folder holds the validation.csv and log.csv that training writes. PSNR and LPIPS are
 interpolated on the logarithm of bpp between the validated qualities of the same step.
@@ -8,9 +6,7 @@ interpolated on the logarithm of bpp between the validated qualities of the same
 
 from __future__ import annotations
 
-import argparse
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,34 +42,24 @@ def usage(log: list[Row], step: float) -> tuple[float, float]:
     return float(np.mean(used)), float(np.mean(spread))
 
 
-def table(runs: list[Path], bpp: float, epoch_steps: int) -> Iterator[str]:
-    """Yield the lines of a Markdown table with a row for each step that all runs validated."""
-    validations = [read_rows(run / "validation.csv") for run in runs]
-    logs = [read_rows(run / "log.csv") for run in runs]
-    names = [run.name for run in runs]
-    columns = [f"{n} {c}" for n in names for c in ("PSNR dB", "LPIPS", "in use", "perplexity")]
-    yield "| epoch | step | " + " | ".join(columns) + " |"
-    yield "|" + "---|" * (len(columns) + 2)
+def epochs(runs: dict[str, str], bpp: float, epoch_steps: int) -> list[list[str]]:
+    """Return the lines of a table, after its titles one for each step that all runs validated.
+
+    Args:
+        runs: name to folder.
+        bpp: the rate.
+        epoch_steps: steps of an epoch.
+    """
+    validations = [read_rows(Path(run, "validation.csv")) for run in runs.values()]
+    logs = [read_rows(Path(run, "log.csv")) for run in runs.values()]
+    columns = [f"{n} {c}" for n in runs for c in ("PSNR dB", "LPIPS", "in use", "perplexity")]
+    lines = [["epoch", "step", *columns]]
     steps = set.intersection(*({row["step"] for row in rows} for rows in validations))
     for step in sorted(steps):
-        cells = [f"{step / epoch_steps:.1f}", f"{step:.0f}"]
+        cells = [f"{step / epoch_steps:.1f}", f"{step:,.0f}"]
         for rows, log in zip(validations, logs, strict=True):
             psnr, lpips = at_rate([row for row in rows if row["step"] == step], bpp)
             used, spread = usage(log, step)
-            cells += [f"{psnr:.2f}", f"{lpips:.3f}", f"{used:.1%}", f"{spread:.0f}"]
-        yield "| " + " | ".join(cells) + " |"
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--bpp", type=float, default=0.08)
-    parser.add_argument("--epoch-steps", type=int, default=169)
-    options = parser.parse_args()
-    for line in table(options.runs, options.bpp, options.epoch_steps):
-        print(line)
-
-
-if __name__ == "__main__":
-    main()
+            cells += [f"{psnr:.2f}", f"{lpips:.3f}", f"{100 * used:.1f} %", f"{spread:.0f}"]
+        lines.append(cells)
+    return lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -26,18 +25,6 @@ def psnr_of_mse(mean_squared_error: float) -> float:
     if mean_squared_error == 0.0:
         return math.inf
     return 10.0 * math.log10(PEAK * PEAK / mean_squared_error)
-
-
-def mean_psnrs(errors: Iterable[float]) -> tuple[float, float]:
-    """Return (mean of the PSNRs, PSNR of the mean MSE) in dB of a set of images.
-
-    Papers report either; the mean of dB is what `imgcodec` compares with, the other is lower or
-    equal and weighs bad images more.
-    """
-    values = np.fromiter(errors, dtype=np.float64)
-    if values.size == 0:
-        return math.nan, math.nan
-    return float(np.mean([psnr_of_mse(value) for value in values])), psnr_of_mse(values.mean())
 
 
 class Psnr:

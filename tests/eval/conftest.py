@@ -18,7 +18,7 @@ from PIL import Image
 from imgcodec.eval.anchors.base import ImageCodec
 from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.metrics.pixel import mse, psnr_of_mse
-from imgcodec.eval.results import to_frame
+from tests.eval.rows import frame_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +121,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
                 )
     failed = {**records[-1], "setting": "q=99", "status": "error"}
     records.append({**failed, "error": "the encoder said </script><b>no</b>"})
-    return SmallRun(to_frame(records), images, codecs)
+    return SmallRun(frame_of(records), images, codecs)
 
 
 @pytest.fixture(scope="session")

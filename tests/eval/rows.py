@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgcodec.eval.results import COLUMNS, read_rows, write_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NUM_STEPS = 5
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows as they are read back from a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "rows.csv")
+        write_csv(path, [dict.fromkeys(COLUMNS, "") | row for row in rows])
+        return read_rows(path)
 
 
 def ladder(

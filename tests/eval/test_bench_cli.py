@@ -145,7 +145,7 @@ def test_missing_packages_are_named(monkeypatch) -> None:
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     result = bench("--dataset", "kodak")
     assert result.exit_code == 1
-    assert "needs pandas, scipy, matplotlib: pip install 'imgcodec[eval]'" in result.stderr
+    assert "needs pandas, bjontegaard, matplotlib: pip install 'imgcodec[eval]'" in result.stderr
 
 
 def test_codecs_help_lists_ladders_and_versions() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 pytest.importorskip("pandas")
 
-from imgcodec.eval.documents import held_out, with_tables
+from imgcodec.eval.documents import bd_rates, held_out, means, with_tables
+from imgcodec.eval.results import COLUMNS, write_csv
+from tests.eval.rows import ladder
 
 
 @pytest.mark.parametrize("name", ["README.md", "MODELS.md"])
@@ -32,3 +36,65 @@ def test_numbers_typed_by_hand_are_replaced(tmp_path):
     assert made.startswith(f"a\n{begin}| step | photos 40 | photos 70 |\n| --- | --- | --- |\n")
     assert made.endswith(f"| 20 | 0.200 |  |\n{end}\nb\n")
     assert with_tables(made) == made
+
+
+def test_means_of_groups_in_the_order_of_the_file(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text(
+        "codec,setting,bpp,fits\nb,q=9,0.5,True\na,q=9,0.5,True\nb,q=10,1,True\nb,q=9,0.25,False\n"
+    )
+    table = means(
+        str(file),
+        {"setting": "at", "codec": "who"},
+        {
+            "bits": "{bits:.2f}",
+            "most": "{max[bpp]:.1f}",
+            "fit": "{sum[fits]:.0f} of {count}, {fits:.0%}",
+        },
+        derive={"bits": "8 * bpp"},
+        labels={"b": "bee"},
+    )
+    assert table == [
+        ["at", "who", "bits", "most", "fit"],
+        ["q=9", "bee", "3.00", "0.5", "1 of 2, 50 %"],
+        ["q=9", "a", "4.00", "0.5", "1 of 1, 100 %"],
+        ["q=10", "bee", "8.00", "1.0", "1 of 1, 100 %"],
+    ]
+
+
+def test_a_codec_against_itself_in_an_earlier_run(tmp_path):
+    def file(name, scale):
+        write_csv(
+            tmp_path / name,
+            [
+                dict.fromkeys(COLUMNS, "") | row
+                for row in ladder("mine", scale, lambda step: {"psnr": 30.0 + step})
+            ],
+        )
+        return str(tmp_path / name)
+
+    line = {"rows": file("new.csv", 0.5), "baseline": file("old.csv", 1.0), "codec": "mine"}
+    assert bd_rates(["psnr"], {"new": line}) == [["BD-rate", "PSNR"], ["new", "-50.0 %"]]
+
+
+# Tables of words: families, commands, formats.
+WORDS = {"README.md": {"family (`-m`)", "command", "formats"}, "MODELS.md": set()}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_no_table_of_numbers_is_typed_by_hand(root, name):
+    typed = re.sub(
+        r"<!-- table: .*?<!-- end of table -->", "", (root / name).read_text(), flags=re.S
+    )
+    headers = re.findall(r"^\|(.*?)\|.*\n\|[-:| ]+\|$", typed, re.MULTILINE)
+    assert {header.strip() for header in headers} == WORDS[name]
+
+
+def test_no_line_stands_in_two_documents(root):
+    seen: dict[str, str] = {}
+    for name in ("README.md", "CONTRIBUTING.md", "SPEC.md", "MODELS.md"):
+        lines = {line.strip() for line in (root / name).read_text().splitlines()}
+        for line in lines - {"", "<!-- end of table -->"}:
+            if not re.fullmatch(r"[-| ]+", line):
+                assert line not in seen, f"{name} and {seen[line]}"
+                seen[line] = name

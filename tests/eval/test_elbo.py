@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,7 @@ def test_command_prints_a_line_for_each_quality(weights, digits, tmp_path, monke
     arguments = ["elbo", weights, "--data", str(tmp_path), "--files", "2"]
     monkeypatch.setattr("sys.argv", arguments)
     elbo.main()
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[:3]] == ["elbo_nats", "kl_nats", "recon_nats"]
-    assert [int(line.split()[0]) for line in lines[4:]] == list(elbo.QUALITIES)
+    lines = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [int(line["quality"]) for line in lines] == list(elbo.QUALITIES)
+    assert len({line["elbo_nats"] for line in lines}) == 1
+    assert float(lines[0]["payload_bytes"]) < float(lines[-1]["payload_bytes"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ from imgcodec.eval.match import (
     search_settings,
     smallest_reaching,
     summarise_matches,
+    write_matches,
 )
 from imgcodec.eval.metrics.base import create_metrics
 from imgcodec.eval.quality import quality_of
@@ -97,7 +99,7 @@ def test_equal_quality_is_reached_with_as_few_bytes_as_can_be(two_images):
         next(match_dataset(two_images, reference, [], metrics, print, quality_of("vif")))
 
 
-def test_rows_and_means(two_images):
+def test_rows_and_means(two_images, tmp_path):
     metrics = create_metrics(["psnr"])
     reference, other = get_codec("webp@20,80"), get_codec("jpeg")
     rows = list(match_dataset(two_images, reference, [other], metrics, lambda _: None))
@@ -112,5 +114,12 @@ def test_rows_and_means(two_images):
         ("q=80", "webp", 2),
         ("q=80", "jpeg", 2),
     ]
+    write_matches(rows, tmp_path / "rows.csv")
+    with (tmp_path / "rows.csv").open() as file:
+        written = list(csv.DictReader(file))
+    assert [(r["image"], r["setting"], r["codec"]) for r in written] == [
+        (row.image, row.setting, row.codec) for row in rows
+    ]
+    assert float(written[-1]["psnr"]) == rows[-1].values["psnr"]
     both = [row.values["psnr"] for row in rows if row.codec == "webp" and row.setting == "q=20"]
     assert records[0]["psnr"] == pytest.approx(np.mean(both))

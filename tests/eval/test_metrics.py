@@ -12,7 +12,7 @@ from PIL import Image
 
 from imgcodec.eval.metrics import MetricError, MetricOptions, create_metrics
 from imgcodec.eval.metrics.base import RgbArray
-from imgcodec.eval.metrics.pixel import mean_psnrs, mse, psnr_of_mse
+from imgcodec.eval.metrics.pixel import mse, psnr_of_mse
 
 torch = pytest.importorskip("torch")
 
@@ -44,13 +44,6 @@ def test_psnr_known_values() -> None:
     assert psnr_of_mse(mse(black, black)) == math.inf
     with pytest.raises(ValueError, match="shapes differ"):
         mse(black, black[:3])
-
-
-def test_both_means_of_psnr() -> None:
-    mean_of_db, db_of_mean = mean_psnrs([65.025, 6.5025])
-    assert mean_of_db == pytest.approx((30.0 + 40.0) / 2)
-    assert db_of_mean == pytest.approx(10 * math.log10(255**2 / 35.76375))
-    assert all(map(math.isnan, mean_psnrs([])))
 
 
 def test_ssim_agrees_with_an_independent_implementation(photo_like, noisy) -> None:

@@ -26,8 +26,8 @@ from imgcodec.eval.quality import (
     taught_columns,
 )
 from imgcodec.eval.report_data import page_data
-from imgcodec.eval.results import COLUMNS, to_frame
-from tests.eval.rows import ladder
+from imgcodec.eval.results import COLUMNS
+from tests.eval.rows import frame_of, ladder
 
 IDS = [quality.column for quality in QUALITIES]
 
@@ -48,7 +48,7 @@ def frame():
     def values(step: int) -> dict[str, float]:
         return {**{column: value_of(column, step) for column in IDS}, **times}
 
-    return to_frame(ladder("jpeg", 1.0, values) + ladder("imgcodec-beta", 0.5, values))
+    return frame_of(ladder("jpeg", 1.0, values) + ladder("imgcodec-beta", 0.5, values))
 
 
 @pytest.mark.parametrize("quality", QUALITIES, ids=IDS)

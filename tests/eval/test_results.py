@@ -20,10 +20,10 @@ from imgcodec.eval.results import (
     read_rows,
     row_key,
     summarise,
-    to_frame,
     write_parquet,
 )
 from imgcodec.eval.runner import BenchPlan
+from tests.eval.rows import frame_of
 
 
 def make_row(image: str, setting: int, **values: object) -> dict[str, object]:
@@ -110,7 +110,7 @@ def test_parquet_holds_the_same_table(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     import pandas as pd
 
-    frame = to_frame([make_row("a", 10), make_row("b", 20)])
+    frame = frame_of([make_row("a", 10), make_row("b", 20)])
     write_parquet(frame, tmp_path / "rows.parquet")
     pd.testing.assert_frame_equal(read_rows(tmp_path / "rows.parquet"), frame)
 
@@ -122,7 +122,7 @@ def test_summary_has_both_means_and_counts_good_rows_only() -> None:
         make_row("c", 20, psnr=99.0, mse=0.0, status="error"),
         make_row("a", 10),
     ]
-    table = summarise(to_frame(rows))
+    table = summarise(frame_of(rows))
     assert list(table["setting"]) == ["q=10", "q=20"]
     last = table.iloc[1]
     assert last["psnr"] == 35.0
@@ -147,7 +147,7 @@ def test_run_record_names_the_option_that_differs(tmp_path: Path) -> None:
 
 @pytest.fixture
 def frame():
-    return to_frame(
+    return frame_of(
         [
             make_row(name, q, ms_ssim=0.9, psnr=q / 2)
             for name in ("a.png", "b.png")
