@@ -8,7 +8,9 @@ import torch
 
 import imgcodec
 from imgcodec.codec.nets.thumbnail import SCALES, STRIDE
+from imgcodec.codec.options import EncodeOptions
 from imgcodec.codec.session import coding, decoder
+from imgcodec.codec.session.encoder import Encoder
 from imgcodec.codec.session.targets import psnr_db
 from imgcodec.codec.training.thumbnails import LEADING_SCALE, _solve
 from imgcodec.codec.weights.installed import find_model
@@ -100,13 +102,11 @@ def test_from_any_corner_and_with_transparency_it_is_the_average(tiny_weights):
 
 
 def test_exact_blocks_are_exact_at_every_scale(tiny_weights):
-    pixels = smooth_pictures(1)[0].copy()
-    pixels[:64, 32:96] = np.kron(np.eye(8, dtype=np.uint8) * 255, np.ones((8, 8), np.uint8))[
-        ..., None
-    ]
-    pixels[:64, 33:96:3] = 90
-    data = imgcodec.encode(pixels, model=tiny_weights, quality=90)
-    assert 0 < imgcodec.inspect(data).exact_share < 1
+    mask = np.zeros((4, 4), np.bool_)
+    mask[:2, 1:3] = True
+    encoder = Encoder(smooth_pictures(1)[0], EncodeOptions(model=tiny_weights))
+    data = encoder.at(60, exact_mask=mask)
+    assert imgcodec.inspect(data).exact_share == 0.25
     whole = imgcodec.decode(data, model=tiny_weights)
     for scale in SCALES:
         small = np.asarray(imgcodec.decode(data, model=tiny_weights, scale=scale))
