@@ -1,12 +1,14 @@
-"""Random crops from pictures that live in memory, on the CPU or on the GPU, and of graphics."""
+"""Random crops from pictures that live on the GPU or in a temporary file, and of graphics."""
 
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Iterable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,19 +17,65 @@ from imgcodec.codec.errors import OptionError
 from imgcodec.codec.training.graphics import draw_graphics
 
 
-class CropBank:
-    """Uint8 pictures on a device, sampled as randomly scaled, cropped and flipped batches."""
+class _OnDevice:
+    """Uint8 pictures in the memory of a device."""
 
-    def __init__(self, pictures: Iterable[np.ndarray], crop_px: int, device: torch.device) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pictures: list[Tensor] = []
+        self.sizes: list[tuple[int, int]] = []
+
+    def add(self, picture: NDArray[np.uint8]) -> None:
+        """Keep a picture (H, W, 3)."""
+        array = np.ascontiguousarray(picture.transpose(2, 0, 1))
+        self._pictures.append(torch.from_numpy(array).to(self._device))
+        self.sizes.append(picture.shape[:2])
+
+    def cut(self, index: int, top: int, left: int, side: int) -> Tensor:
+        """Return a square (3, side, side) of a picture."""
+        return self._pictures[index][:, top : top + side, left : left + side]
+
+
+class _InFile:
+    """The same in a temporary file: a thousand photographs would fill the memory."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="imgcodec-crops-")  # noqa: SIM115
+        self._starts: list[int] = []
+        self.sizes: list[tuple[int, int]] = []
+
+    def add(self, picture: NDArray[np.uint8]) -> None:
+        """Keep a picture (H, W, 3)."""
+        self._starts.append(self._file.seek(0, 2))
+        self._file.write(np.ascontiguousarray(picture))
+        self.sizes.append(picture.shape[:2])
+
+    def cut(self, index: int, top: int, left: int, side: int) -> Tensor:
+        """Return a square (3, side, side) of a picture."""
+        width = self.sizes[index][1]
+        self._file.seek(self._starts[index] + 3 * top * width)
+        rows = np.frombuffer(bytearray(self._file.read(3 * side * width)), np.uint8)
+        square = rows.reshape(side, width, 3)[:, left : left + side]
+        return torch.from_numpy(square.transpose(2, 0, 1).copy())
+
+
+class CropBank:
+    """Uint8 pictures, sampled as randomly scaled, cropped and flipped batches on a device."""
+
+    def __init__(
+        self, pictures: Iterable[NDArray[np.uint8]], crop_px: int, device: torch.device
+    ) -> None:
         self.crop_px = crop_px
         self.device = device
-        self.pictures: list[Tensor] = []
+        self._store = _InFile() if device.type == "cpu" else _OnDevice(device)
         for picture in pictures:
             if min(picture.shape[:2]) >= crop_px:
-                array = np.ascontiguousarray(picture.transpose(2, 0, 1))
-                self.pictures.append(torch.from_numpy(array).to(device))
-        if not self.pictures:
+                self._store.add(picture)
+        if not len(self):
             raise OptionError(f"no picture is as large as the crops ({crop_px} px)")
+
+    def __len__(self) -> int:
+        return len(self._store.sizes)
 
     def sample(
         self,
@@ -64,13 +112,13 @@ class CropBank:
         scale_probability: float,
         flip_probability: float,
     ) -> Tensor:
-        picture = self.pictures[rng.randrange(len(self.pictures))]
-        height, width = picture.shape[1:]
+        index = rng.randrange(len(self))
+        height, width = self._store.sizes[index]
         side = self.crop_px
         if rng.random() < scale_probability:
             side = min(round(self.crop_px / rng.uniform(scale_min, 1.0)), height, width)
         top, left = rng.randint(0, height - side), rng.randint(0, width - side)
-        crop = picture[:, top : top + side, left : left + side].float() / 255.0
+        crop = self._store.cut(index, top, left, side).float() / 255.0
         if side != self.crop_px:
             size = (self.crop_px, self.crop_px)
             crop = F.interpolate(crop[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)

@@ -12,8 +12,9 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ PATCH_VALUES = 46_000_000
 ADOPTION_CROPS = 384
 HELD_OUT = 8
 """Pictures of each kind for validation alone."""
+VALIDATION_SHARE = 0.2
+"""Of the time of a run, at most for its last validation."""
 LOG_SECONDS, LOG_STEPS = 20, 50
 
 
@@ -94,6 +97,7 @@ def train(
         FileNotFoundError: `resume` without a checkpoint.
         ValueError: the recipe weights LPIPS and `perceptual` is missing.
     """
+    entered = time.monotonic()
     cfg = recipe.train
     world, rank, device = _setup_process()
     if rank > 0:
@@ -101,13 +105,15 @@ def train(
     out_dir.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(cfg.seed + rank)
     rng = random.Random(cfg.seed * 1000 + rank)
-    held_out, bank_pictures = _hold_out(pictures)
-    bank = CropBank(bank_pictures or [p for _, p in held_out], cfg.crop_px, device)
+    held_out, others = _hold_out(pictures)
+    first = next(others, None)
+    for_training = [p for _, p in held_out] if first is None else chain([first], others)
+    bank = CropBank(for_training, cfg.crop_px, device)
     if cfg.graphics_share:
         held_out += _held_out_graphics(held_out[0][1])
     precision = choose_precision(cfg.precision, device)
     is_half = precision is torch.bfloat16
-    report(f"{len(bank.pictures)} pictures, {world} process(es) on {device} in {precision}")
+    report(f"{len(bank)} pictures, {world} process(es) on {device} in {precision}")
 
     model = build_model(recipe.family, recipe.model, recipe.terms)
     state = TrainState(earlier_runs=[] if init is None else runs_of_weights(init))
@@ -148,6 +154,7 @@ def train(
     trainer = _Trainer(
         recipe, runner, model, ema, optimisers, criterion, bank, rng, state, out_dir, report
     )
+    trainer.started = entered - state.elapsed_s
     return trainer.run(held_out, is_main=rank == 0)
 
 
@@ -173,6 +180,7 @@ class _Trainer:
         self.bank, self.rng = bank, rng
         self.state, self.out_dir, self.report = state, out_dir, report
         self.stopped = False
+        self.last_validation_s = 0.0
         self.num_processes = dist.get_world_size() if dist.is_initialized() else 1
         self.started = time.monotonic() - state.elapsed_s
         pairs = zip(model.parameters(), ema.parameters(), strict=True)
@@ -184,6 +192,8 @@ class _Trainer:
 
     def run(self, held_out: list[tuple[str, np.ndarray]], *, is_main: bool) -> Path:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopped", True))
+        if is_main:
+            held_out = self._affordable(held_out)
         next_checkpoint = next_validation = 0.0
         window: list[dict[str, Tensor]] = []
         window_start, window_step = time.monotonic(), self.state.step
@@ -218,7 +228,7 @@ class _Trainer:
     def _progress(self) -> float:
         self.state.elapsed_s = time.monotonic() - self.started
         if self.cfg.minutes > 0:
-            progress = self.state.elapsed_s / (60 * self.cfg.minutes)
+            progress = self.state.elapsed_s / (60 * self.cfg.minutes - self.last_validation_s)
         else:
             progress = self.state.step / self.cfg.steps
         if dist.is_initialized():
@@ -331,7 +341,6 @@ class _Trainer:
     def _validate(self, held_out: list[tuple[str, np.ndarray]]) -> None:
         if not held_out:
             return
-        started = time.monotonic()
         rows, pairs = validate(self.ema, held_out, self.criterion)
         for row in rows:
             self.report("validation  " + "  ".join(f"{k} {v}" for k, v in row.items()))
@@ -345,24 +354,42 @@ class _Trainer:
         step = self.state.step
         title = f"{self.recipe.name}, step {step}, quality {GRID_QUALITY}"
         save_grid(pairs, self.out_dir / "samples" / f"step-{step:07d}.png", title)
-        # Validation does not count as training time.
-        self.started += time.monotonic() - started
+
+    def _affordable(self, held_out: list[tuple[str, np.ndarray]]) -> list[tuple[str, np.ndarray]]:
+        """Return the pictures for which a short run has time, and keep it for the last validation.
+
+        The clock counts everything that someone waits for.
+        """
+        if not self.cfg.minutes or not held_out:
+            return held_out
+        started = time.monotonic()
+        validate(self.ema, held_out[:1], self.criterion)
+        of_one_s = time.monotonic() - started
+        count = int(VALIDATION_SHARE * 60 * self.cfg.minutes / of_one_s)
+        chosen = held_out[:: max(1, math.ceil(len(held_out) / max(1, count)))]
+        self.last_validation_s = len(chosen) * of_one_s
+        return chosen
 
 
 def _hold_out(
     pictures: Iterable[tuple[str, np.ndarray]],
-) -> tuple[list[tuple[str, np.ndarray]], list[np.ndarray]]:
-    """Return the first pictures of each kind, with it, and all others."""
+) -> tuple[list[tuple[str, np.ndarray]], Iterator[np.ndarray]]:
+    """Return the first pictures of each kind, with it, and all others.
+
+    The list is complete once the iterator is at its end: only the first are held in memory.
+    """
     held_out: list[tuple[str, np.ndarray]] = []
-    others = []
-    counts: Counter[str] = Counter()
-    for kind, picture in pictures:
-        if counts[kind] < HELD_OUT:
-            held_out.append((kind, picture))
-        else:
-            others.append(picture)
-        counts[kind] += 1
-    return held_out, others
+
+    def others() -> Iterator[np.ndarray]:
+        counts: Counter[str] = Counter()
+        for kind, picture in pictures:
+            if counts[kind] < HELD_OUT:
+                held_out.append((kind, picture))
+            else:
+                yield picture
+            counts[kind] += 1
+
+    return held_out, others()
 
 
 def _held_out_graphics(picture: np.ndarray) -> list[tuple[str, np.ndarray]]:

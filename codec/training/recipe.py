@@ -26,7 +26,8 @@ class TrainRecipe:
 
     Attributes:
         steps: number of optimiser steps, used when `minutes` is 0.
-        minutes: training time; the schedule then follows the clock instead of the step count.
+        minutes: time of the run, all of it; the schedule then follows the clock instead of the
+            step count.
         batch_size: crops per step and process.
         crop_px: side of the square crops, a multiple of 64 (of 32 for convvae).
         lr: peak learning rate of Muon and AdamW alike.

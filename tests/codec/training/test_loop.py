@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +14,8 @@ import torch
 from safetensors import safe_open
 
 from imgcodec.codec.models.registry import build_model
+from imgcodec.codec.training import bank as bank_module
+from imgcodec.codec.training import loop
 from imgcodec.codec.training.bank import CropBank
 from imgcodec.codec.training.checkpoint import load_initial_weights, runs_of_weights
 from imgcodec.codec.training.loop import train
@@ -150,7 +155,7 @@ def test_bank_samples_crops_of_its_pictures():
 
     flat = [np.full((80, 90, 3), value, np.uint8) for value in (0, 255)]
     bank = CropBank([*flat, np.zeros((20, 200, 3), np.uint8)], 64, torch.device("cpu"))
-    assert len(bank.pictures) == 2
+    assert len(bank) == 2
     crops = bank.sample(40, random.Random(0), 0.5, 0.5, 0.5)
     assert crops.shape == (40, 3, 64, 64)
     assert {round(float(c.mean()), 3) for c in crops} == {0.0, 1.0}
@@ -216,3 +221,69 @@ def test_codes_start_from_the_transforms_of_beta(tiny_weights, pictures, tmp_pat
         assert torch.allclose(analysis, lent, atol=0.02)
     with pytest.raises(ValueError, match="cannot start from another family"):
         train(tiny_recipe_of("beta"), pictures, tmp_path / "b", init=weights, report=_quiet)
+
+
+def test_a_crop_is_the_part_of_the_picture_that_was_asked_for():
+    """Whether pictures lie in memory or in a file."""
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, size, dtype=np.uint8) for size in ((70, 90, 3), (64, 80, 3))]
+    for store in (bank_module._InFile(), bank_module._OnDevice(torch.device("cpu"))):
+        for picture in pictures:
+            store.add(picture)
+        assert store.sizes == [(70, 90), (64, 80)]
+        for index, picture in enumerate(pictures):
+            for top, left in ((0, 0), (3, 5), (6, 16)):
+                cut = store.cut(index, top, left, 58)
+                expected = picture[top : top + 58, left : left + 58]
+                np.testing.assert_array_equal(cut.permute(1, 2, 0).numpy(), expected)
+
+
+def test_minutes_are_those_that_someone_waits(
+    tiny_recipe, tiny_weights, pictures, tmp_path, monkeypatch
+):
+    """Loading and validation count, and a short run validates on fewer pictures."""
+    recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, minutes=0.2))
+    counts = []
+
+    def slow_validation(ema, held_out, criterion):
+        counts.append(len(held_out))
+        time.sleep(1.1 * len(held_out))
+        return [{"quality": 10, "kind": kind, "bpp": 1.0} for kind, _ in held_out], []
+
+    def slow_pictures():
+        for picture in pictures:
+            time.sleep(0.1)
+            yield picture
+
+    monkeypatch.setattr(loop, "validate", slow_validation)
+    monkeypatch.setattr(loop, "save_grid", lambda *_: None)
+    started = time.monotonic()
+    init = tiny_weights.parent / "ema.safetensors"
+    train(recipe, slow_pictures(), tmp_path, init=init, report=_quiet)
+    elapsed_s = time.monotonic() - started
+    assert 10.0 < elapsed_s < 12.0 + 4.0  # loading takes 2 s, all of the validation would take 10
+    assert counts == [1, 2]
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_run_does_not_grow_with_its_pictures(tmp_path):
+    """A thousand photographs of 512 px are 800 MB; the default recipe needs 1.5 GB at the most."""
+    code = f"""
+import resource, sys
+from pathlib import Path
+import numpy as np
+from imgcodec.codec.training.loop import train
+from imgcodec.codec.training.recipe import load_recipe
+import imgcodec.configs
+recipe = load_recipe(
+    Path(imgcodec.configs.__path__[0]) / "beta_eye.yaml",
+    ["train.steps=2", "train.graphics_share=0.5"],
+)
+rng = np.random.default_rng(0)
+block = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+pictures = (("noise", np.tile(block, (8, 8, 1))) for _ in range(1000))
+train(recipe, pictures, Path({str(tmp_path)!r}))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(ran.stdout.split()[-1]) < 1500
