@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgcodec.codec import api
+from imgcodec.codec.errors import CorruptStreamError
 from imgcodec.codec.session.targets import psnr_db
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.datasets.images import open_dataset
@@ -44,8 +46,11 @@ def measure(
     common |= {f"whole_{key}": value for key, value in whole_cost.items()}
     for share in SHARES:
         part = data[: round(share * len(data))]
-        shown, cost = _decode(part, model, allow_truncated=True)
-        psnr = psnr_db(pixels, np.asarray(shown.convert("RGB")))
+        try:
+            shown, cost = _decode(part, model, allow_truncated=True)
+            psnr = psnr_db(pixels, np.asarray(shown.convert("RGB")))
+        except CorruptStreamError:  # it ends before the first integer
+            psnr, cost = math.nan, {"seconds": math.nan, "memory": math.nan}
         yield common | {"part": "beginning", "of": share, "psnr": round(psnr, 3), **cost}
     for scale in SCALES:
         shown, cost = _decode(data, model, scale=scale)
