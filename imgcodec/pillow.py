@@ -4,6 +4,7 @@
     >>> from PIL import Image
     >>> image = Image.open("photo.cvb")  # reads the header; pixels are decoded when needed
     >>> image.save("small.cvb", quality=30)
+    >>> image.thumbnail((200, 200))  # decoded at a half to a sixteenth, where that is enough
 
 `image.info` holds `quality`, `model` (hash of the weights as in `imgcodec models`) and, where the
 file has them, `icc_profile`, `exif` and `xmp`; they are stored when the image is saved. Options of
@@ -29,6 +30,8 @@ FORMAT = "CVB"
 _NOT_OPTIONS = {"image", "frame", "max_pixels"}
 """Of `imgcodec.encode`: they are about reading."""
 _INFO = ("icc_profile", "exif", "xmp")
+SCALES = (1, 2, 4, 8, 16)
+"""Of `CvbImageFile.draft`: those that many models have without the whole decoder."""
 
 
 class CvbImageFile(ImageFile.ImageFile):
@@ -48,7 +51,7 @@ class CvbImageFile(ImageFile.ImageFile):
             stream = read_stream(data, max_pixels=header.height * header.width)
         except CodecError as error:
             raise OSError(str(error)) from error
-        self._data = data
+        self._data, self._scale = data, 1
         self._size = (header.width, header.height)
         self._mode = mode_of(header.is_gray, header.has_alpha)
         metadata: dict[Any, Any] = info_of_metadata(stream.metadata)
@@ -59,13 +62,28 @@ class CvbImageFile(ImageFile.ImageFile):
         }
         self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
 
+    def draft(
+        self, mode: str | None, size: tuple[int, int] | None
+    ) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Decode at the smallest scale, 1 to 1/16, with sides of at least a size; see Pillow."""
+        if size is None or not self.tile or self._scale != 1:
+            return None
+        largest = min(side // wanted for side, wanted in zip(self.size, size, strict=True))
+        self._scale = max(scale for scale in SCALES if scale <= max(largest, 1))
+        box = (0, 0, self.width / self._scale, self.height / self._scale)
+        self._size = tuple(-(-side // self._scale) for side in self.size)
+        self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
+        return self.mode, box
+
     def load(self) -> Any:
         """Decode the pixels, the first time."""
         if self.tile:
             from imgcodec.codec.api import decode
 
             try:
-                decoded = decode(self._data, max_pixels=self.width * self.height)
+                header = read_header(self._data)
+                limit = header.width * header.height
+                decoded = decode(self._data, scale=self._scale, max_pixels=limit)
             except CodecError as error:
                 raise OSError(str(error)) from error
             self.im = decoded.im

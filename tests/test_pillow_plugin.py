@@ -147,3 +147,39 @@ def test_bombs_are_pillows_business(stream, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(Image.DecompressionBombError):
         opened(stream)
+
+
+def test_thumbnails_are_decoded_at_a_scale(synthetic_rgb, monkeypatch):
+    """Pillow asks for twice the sides, and shrinks what it gets."""
+    from imgcodec.codec import api
+
+    pixels = np.tile(synthetic_rgb, (8, 8, 1))[:330, :500]
+    data = imgcodec.encode(pixels, quality=40)
+    scales = []
+
+    def spy(source, *, scale, max_pixels):
+        scales.append(scale)
+        return imgcodec.decode(source, scale=scale, max_pixels=max_pixels)
+
+    monkeypatch.setattr(api, "decode", spy)
+    image = Image.open(io.BytesIO(data))
+    image.thumbnail((60, 60))
+    assert scales == [2]
+    whole = Image.open(io.BytesIO(data)).convert("RGB")
+    whole.thumbnail((60, 60))
+    assert image.size == whole.size == (60, 40)
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(whole)).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "drafted"),
+    [((1, 1), 16, (32, 21)), ((40, 20), 8, (63, 42)), ((500, 2), 1, (500, 330)), (None, 1, None)],
+)
+def test_a_draft_has_at_least_the_sides_that_were_asked_for(synthetic_rgb, size, scale, drafted):
+    pixels = np.tile(synthetic_rgb, (8, 8, 1))[:330, :500]
+    image = Image.open(io.BytesIO(imgcodec.encode(pixels, quality=10)))
+    found = image.draft("RGB", size)
+    assert image.size == (drafted or (500, 330))
+    assert found == (None if size is None else ("RGB", (0, 0, 500 / scale, 330 / scale)))
+    image.load()
+    assert np.asarray(image).shape == (*image.size[::-1], 3)
