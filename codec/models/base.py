@@ -71,8 +71,6 @@ class CodecModel(nn.Module, ABC):
     """Training samples the rate axis uniformly from [0, max_level]."""
     allocation_size: int = 0
     """Number of levels whose rates the encoder may choose: all but the finest, if any."""
-    float32_parameters: frozenset[str] = frozenset()
-    """Names of parameters and buffers that float16 would harm."""
     axis: rate.RateAxis | None = None
     """From qualities to rates, in families whose rate is continuous."""
     leading_channels = 0

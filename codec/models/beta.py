@@ -94,7 +94,6 @@ class BetaModel(CodecModel):
     family = "beta"
     stride_px = STRIDE
     can_price_errors = True
-    float32_parameters = frozenset({"y_deviation", "log_gain", "z_log_gain"})
     decoder_prefixes = ("g_s.", "klt_synthesis.")
 
     def __init__(self, cfg: BetaConfig, terms: NoTerms) -> None:

@@ -110,7 +110,6 @@ class ConvVaeModel(CodecModel):
     analysis_halo_px = 0
     synthesis_halo_px = 0
     max_level = 0.0
-    float32_parameters = frozenset({"log_gain"})
     decoder_prefixes = ("g_s.", "pixel_bias")
 
     def __init__(self, cfg: ConvVaeConfig, terms: ConvVaeTerms) -> None:

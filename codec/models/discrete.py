@@ -86,7 +86,6 @@ class DiscreteModel(CodecModel):
     """
 
     stride_px = STRIDE
-    float32_parameters = frozenset({"y_deviation"})
     decoder_prefixes = ("g_s.", "klt_synthesis.")
 
     def __init__(

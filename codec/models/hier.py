@@ -120,11 +120,6 @@ class HierModel(CodecModel):
     stride_px = STRIDE
     can_price_errors = True
     allocation_size = NUM_LEVELS - 1
-    float32_parameters = frozenset(
-        f"levels.{k}.{name}"
-        for k in range(NUM_LEVELS)
-        for name in ("deviation", "spread", "log_gain")
-    )
     decoder_prefixes = ("g_s.", "g_s_coarse.", "klt_synthesis.")
 
     def __init__(self, cfg: HierConfig, terms: HierTerms) -> None:

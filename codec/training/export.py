@@ -171,15 +171,18 @@ def _as_float(array: NDArray) -> torch.Tensor:
 
 
 def to_stored(model: CodecModel, name: str, tensor: torch.Tensor) -> NDArray:
-    """Return the array that is stored for a parameter of a prepared model."""
+    """Return the array that is stored for a parameter of a prepared model.
+
+    Tensors of four dimensions, the weights of convolutions, are most of a file: of the floats they
+    alone are float16.
+    """
     if name in model.exact_parameters():
         bits, kind = (WEIGHT_BITS, np.int16) if tensor.ndim == 4 else (BIAS_BITS, np.int32)
         units = tensor.double().numpy() * 2.0**bits
         if np.any(units != np.round(units)) or np.abs(units).max() > np.iinfo(kind).max:
             raise OptionError(f"{name} does not lie on its grid")
         return units.astype(kind)
-    kind = np.float32 if name in model.float32_parameters else np.float16
-    return tensor.numpy().astype(kind)
+    return tensor.numpy().astype(np.float16 if tensor.ndim == 4 else np.float32)
 
 
 @torch.no_grad()
