@@ -362,23 +362,6 @@ class HierModel(CodecModel):
         ]
         return (("l0", *of_levels[0]), *of_levels[1:])
 
-    def prepare(self) -> HierModel:
-        """Freeze for coding: eval mode, exact parameters on their grids, in float64."""
-        self.eval().requires_grad_(False)
-        for level in self.levels:
-            level.snap_()
-        self.row_context.snap_()
-        return self
-
-    def exact_parameters(self) -> set[str]:
-        """Return the names of the parameters that table rows depend on: stored as integers."""
-        names = {
-            f"levels.{k}.{n}" for k, level in enumerate(self.levels) for n in level.exact_names
-        }
-        return names | {
-            name for name, _ in self.named_parameters() if name.startswith("row_context.")
-        }
-
     def analysis(self, x: Tensor, quality: int) -> Tensor:
         """Map a picture (1, 3, H, W), sides multiples of 64, to all levels at 1/64."""
         weights = self.operating_point(quality)[-1].float()
