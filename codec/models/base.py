@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.coders import Coder
 from imgcodec.codec.nets import rate
-from imgcodec.codec.nets.exact import EXACT, Arithmetic
+from imgcodec.codec.nets.exact import EXACT, Arithmetic, snap_
 from imgcodec.codec.nets.thumbnail import STRIDE as THUMBNAIL_STRIDE
 from imgcodec.codec.stream.tables import Tables
 
@@ -71,8 +71,6 @@ class CodecModel(nn.Module, ABC):
     """Training samples the rate axis uniformly from [0, max_level]."""
     allocation_size: int = 0
     """Number of levels whose rates the encoder may choose: all but the finest, if any."""
-    float32_parameters: frozenset[str] = frozenset()
-    """Names of parameters and buffers that float16 would harm."""
     axis: rate.RateAxis | None = None
     """From qualities to rates, in families whose rate is continuous."""
     leading_channels = 0
@@ -144,13 +142,11 @@ class CodecModel(nn.Module, ABC):
     def passes(self, quality: int) -> tuple[tuple[str, ...], ...]:
         """Return the names of the passes of a quality, level by level, coarse to fine."""
 
-    @abstractmethod
     def prepare(self) -> CodecModel:
-        """Freeze for coding: eval mode, exact parameters on their grids; return the model."""
-
-    @abstractmethod
-    def exact_parameters(self) -> set[str]:
-        """Return the names of the parameters that table rows depend on: stored as integers."""
+        """Freeze for coding: eval mode, exact tensors on their grids; return the model."""
+        self.eval().requires_grad_(False)
+        snap_(self)
+        return self
 
     @abstractmethod
     def analysis(self, x: Tensor, quality: int) -> Tensor:

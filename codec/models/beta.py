@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.blocks import Block as ResidualBlock
 from imgcodec.codec.nets.blocks import anchor_weights, pointwise
 from imgcodec.codec.nets.context import MeanNet, RowFeatures, RowNet, pass_masks
-from imgcodec.codec.nets.exact import BIAS_BITS, EXACT, FLOAT, Arithmetic, on_grid, snap_
+from imgcodec.codec.nets.exact import BIASES, EXACT, FLOAT, Arithmetic
 from imgcodec.codec.nets.klt import klt_of_patches
 from imgcodec.codec.nets.transforms import (
     Analysis,
@@ -94,7 +94,7 @@ class BetaModel(CodecModel):
     family = "beta"
     stride_px = STRIDE
     can_price_errors = True
-    float32_parameters = frozenset({"y_deviation", "log_gain", "z_log_gain"})
+    exact_grids: ClassVar = {"y_log_scale": BIASES, "z_log_scale": BIASES}
     decoder_prefixes = ("g_s.", "klt_synthesis.")
 
     def __init__(self, cfg: BetaConfig, terms: NoTerms) -> None:
@@ -324,17 +324,6 @@ class BetaModel(CodecModel):
         passes = [f"{name}{k + 1}" for name in names for k in range(self.cfg.num_passes)]
         return (("z", *passes),)
 
-    def prepare(self) -> BetaModel:
-        """Freeze for coding: eval mode, exact parameters on their grids, in float64."""
-        self.eval().requires_grad_(False)
-        snap_parameters_(self)
-        return self
-
-    def exact_parameters(self) -> set[str]:
-        """Return the names of the parameters that table rows depend on: stored as integers."""
-        names = {f"exact.{name}" for name, _ in self.exact.named_parameters()}
-        return names | {"y_log_scale", "z_log_scale"}
-
     def analysis(self, x: Tensor, quality: int) -> Tensor:
         """Map a picture (1, 3, H, W) in [0, 1], sides multiples of 16, to y (1, M, H/16, W/16)."""
         return self._analyse(x, self.operating_point(quality).float())
@@ -370,20 +359,6 @@ class BetaModel(CodecModel):
             return gain
         log_width = self.widths(features).float().clamp(-WIDTH_LIMIT, WIDTH_LIMIT)
         return gain * torch.exp(-log_width)
-
-
-def snap_parameters_(model: BetaModel) -> None:
-    """Move everything that the table rows depend on to float64 and onto its grid, in place."""
-    model.exact.double()
-    for name in ("y_log_scale", "z_log_scale"):
-        parameter = getattr(model, name)
-        parameter.data = on_grid(parameter.data, BIAS_BITS)
-    for layer in model.exact.modules():
-        if isinstance(layer, RowNet):
-            layer.phase.data = on_grid(layer.phase.data, BIAS_BITS)
-        elif isinstance(layer, RowFeatures):
-            layer.level.data = on_grid(layer.level.data, BIAS_BITS)
-    snap_(model.exact)
 
 
 def _up(value: int, multiple: int) -> int:

@@ -30,12 +30,11 @@ of a VAE with a step from its posterior, Yang et al. arXiv 2002.08158. The defau
 262,000 parameters and take 2.5 kMAC/px to encode, 2.4 to decode.
 """
 
-# Long because a family is one file, and this one trains in its own way.
-
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +44,7 @@ from imgcodec.codec.models.base import CodecModel, TrainOutput, normal_tables
 from imgcodec.codec.models.coders import Block, Coder
 from imgcodec.codec.nets import rate
 from imgcodec.codec.nets.blocks import pointwise
-from imgcodec.codec.nets.exact import Arithmetic, on_grid
+from imgcodec.codec.nets.exact import Arithmetic, Grid
 from imgcodec.codec.stream.tables import Tables
 
 BLOCK_PX = 32
@@ -58,7 +57,7 @@ LAMBDA = 0.013
 POSTERIOR_QUALITY = 30
 """At this quality rounding errs as much as the noise that the decoder was trained with."""
 QUALITIES_PER_NEPER = 32
-ROW_BITS = 8
+SCALE_ROWS = Grid(8, float(rate.NUM_ROWS))
 STATISTICS_DECAY = 0.99
 LOG_VARIANCE_LIMIT = 12.0
 FIRST_LOG_VARIANCE = -6.0
@@ -110,7 +109,7 @@ class ConvVaeModel(CodecModel):
     analysis_halo_px = 0
     synthesis_halo_px = 0
     max_level = 0.0
-    float32_parameters = frozenset({"log_gain"})
+    exact_grids: ClassVar = {"scale_row": SCALE_ROWS}
     decoder_prefixes = ("g_s.", "pixel_bias")
 
     def __init__(self, cfg: ConvVaeConfig, terms: ConvVaeTerms) -> None:
@@ -202,17 +201,6 @@ class ConvVaeModel(CodecModel):
     def passes(self, quality: int) -> tuple[tuple[str, ...], ...]:
         """Return the one pass."""
         return (("z",),)
-
-    def prepare(self) -> ConvVaeModel:
-        """Freeze for coding: eval mode, rows on a grid of 2^-8."""
-        self.eval().requires_grad_(False)
-        limit = float(rate.NUM_ROWS)
-        self.scale_row = on_grid(self.scale_row.clamp(-limit, limit), ROW_BITS)
-        return self
-
-    def exact_parameters(self) -> set[str]:
-        """Return the name of the buffer that table rows depend on."""
-        return {"scale_row"}
 
     def analysis(self, x: Tensor, quality: int) -> Tensor:
         """Map pictures (B, 3, H, W) to posterior means (B, M, H/32, W/32), at every quality."""

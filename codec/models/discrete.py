@@ -77,8 +77,8 @@ class DiscreteModel(CodecModel):
 
     Args:
         cfg, terms: of the family.
-        quantisers: one per stage, with `forward`, `encode`, `table`, `snap_`,
-            `init_from_vectors`, `exact_names` and `straight_through` as in `nets.codebook`.
+        quantisers: one per stage, with `forward`, `encode`, `table`, `init_from_vectors`,
+            `exact_grids` and `straight_through` as in `nets.codebook`.
         num_bits: bits of a code, the same in all stages.
         dims: D.
         encoder_channels, encoder_blocks, decoder_channels, decoder_blocks: at 1/8 and at 1/16.
@@ -86,7 +86,6 @@ class DiscreteModel(CodecModel):
     """
 
     stride_px = STRIDE
-    float32_parameters = frozenset({"y_deviation"})
     decoder_prefixes = ("g_s.", "klt_synthesis.")
 
     def __init__(
@@ -278,20 +277,6 @@ class DiscreteModel(CodecModel):
         """Return a level for each stage: their number grows in equal steps of quality."""
         num_stages = 1 + (quality - 1) * self.num_stages // 100
         return tuple((f"code{stage + 1}",) for stage in range(num_stages))
-
-    def prepare(self) -> DiscreteModel:
-        """Freeze for coding: eval mode, priors and code vectors on their grids, in float64."""
-        self.eval().requires_grad_(False)
-        for module in (*self.priors, *self.quantisers):
-            module.snap_()
-        return self
-
-    def exact_parameters(self) -> set[str]:
-        """Return the names of what the priors see and are: stored as integers."""
-        names = {f"priors.{name}" for name, _ in self.priors.named_parameters()}
-        for stage, quantiser in enumerate(self.quantisers):
-            names |= {f"quantisers.{stage}.{name}" for name in quantiser.exact_names}
-        return names
 
     def analysis(self, x: Tensor, quality: int) -> Tensor:
         """Map a picture (1, 3, H, W) to y (1, D, H/16, W/16), the same at every quality."""

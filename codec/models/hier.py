@@ -120,11 +120,6 @@ class HierModel(CodecModel):
     stride_px = STRIDE
     can_price_errors = True
     allocation_size = NUM_LEVELS - 1
-    float32_parameters = frozenset(
-        f"levels.{k}.{name}"
-        for k in range(NUM_LEVELS)
-        for name in ("deviation", "spread", "log_gain")
-    )
     decoder_prefixes = ("g_s.", "g_s_coarse.", "klt_synthesis.")
 
     def __init__(self, cfg: HierConfig, terms: HierTerms) -> None:
@@ -366,23 +361,6 @@ class HierModel(CodecModel):
             for level in range(NUM_LEVELS)
         ]
         return (("l0", *of_levels[0]), *of_levels[1:])
-
-    def prepare(self) -> HierModel:
-        """Freeze for coding: eval mode, exact parameters on their grids, in float64."""
-        self.eval().requires_grad_(False)
-        for level in self.levels:
-            level.snap_()
-        self.row_context.snap_()
-        return self
-
-    def exact_parameters(self) -> set[str]:
-        """Return the names of the parameters that table rows depend on: stored as integers."""
-        names = {
-            f"levels.{k}.{n}" for k, level in enumerate(self.levels) for n in level.exact_names
-        }
-        return names | {
-            name for name, _ in self.named_parameters() if name.startswith("row_context.")
-        }
 
     def analysis(self, x: Tensor, quality: int) -> Tensor:
         """Map a picture (1, 3, H, W), sides multiples of 64, to all levels at 1/64."""

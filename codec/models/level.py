@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from imgcodec.codec.models.masked import MaskedLatent
 from imgcodec.codec.nets.context import MeanNet, RowNet, pass_masks
-from imgcodec.codec.nets.exact import BIAS_BITS, on_grid, snap_
+from imgcodec.codec.nets.exact import BIASES
 
 
 class Level(nn.Module):
@@ -26,6 +28,8 @@ class Level(nn.Module):
         log_gain: (A, M).
         log_scale: (A, M), of the residuals in quantisation steps over the scale of table row 0.
     """
+
+    exact_grids: ClassVar = {"log_scale": BIASES}
 
     def __init__(
         self, channels: int, width: int, exact_width: int, num_passes: int, num_anchors: int
@@ -59,15 +63,3 @@ class Level(nn.Module):
             log_scale=self.log_scale,
             unit=self.spread,
         )
-
-    def snap_(self) -> None:
-        """Move what the table rows depend on to float64 and its grids, in place."""
-        self.rows.double()
-        for parameter in (self.log_scale, *(net.phase for net in self.rows)):
-            parameter.data = on_grid(parameter.data, BIAS_BITS)
-        snap_(self.rows)
-
-    @property
-    def exact_names(self) -> set[str]:
-        """Names of the parameters that table rows depend on."""
-        return {"log_scale", *(f"rows.{name}" for name, _ in self.rows.named_parameters())}

@@ -14,17 +14,19 @@ nearest code.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgcodec.codec.nets.blocks import pointwise
 from imgcodec.codec.nets.codebook import Quantised, k_means, nearest, tree_order
-from imgcodec.codec.nets.exact import on_grid
+from imgcodec.codec.nets.exact import BIAS_BITS, Grid
 
 ROUTING_ROUNDS = 3
-POSE_BITS = 16
-"""Poses lie on 2**-16, levels are dyadic: every product lies on the grid of exact biases."""
+POSES = Grid(BIAS_BITS - 4)
+"""Lengths are odd multiples of 2**-4 or coarser: every product lies on the grid of biases."""
 CHUNK = 4096
 FIT_STEPS, FIT_BATCH, FIT_LR = 400, 1024, 2e-2
 LENGTH_WEIGHT = 100.0
@@ -45,7 +47,7 @@ class Capsules(nn.Module):
         straight_through: also hand the gradient of the decoder's input to the encoder.
     """
 
-    exact_names = ("poses",)
+    exact_grids: ClassVar = {"poses": POSES}
 
     def __init__(
         self,
@@ -144,10 +146,6 @@ class Capsules(nn.Module):
             level = self._level(lengths.gather(1, chosen[:, None])[:, 0])
             codes.append((chosen << self.level_bits) | level)
         return torch.cat(codes).reshape(residual.shape[1:])
-
-    def snap_(self) -> None:
-        """Move the poses onto their grid, in place."""
-        self.poses.data = on_grid(self.poses.data, POSE_BITS).float()
 
     def table(self) -> Tensor:
         """Return the vector of every code, (K * L, D) float64, on the grid once snapped."""

@@ -8,12 +8,13 @@ more are moved onto vectors of the batch (Zeghidour et al. arXiv 2107.03312, sec
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from imgcodec.codec.nets.exact import BIAS_BITS, on_grid
+from imgcodec.codec.nets.exact import BIASES
 
 DECAY = 0.98
 DEAD_SHARE = 0.05
@@ -47,7 +48,7 @@ class Codebook(nn.Module):
         num_bits: B.
     """
 
-    exact_names = ("codewords",)
+    exact_grids: ClassVar = {"codewords": BIASES}
     straight_through = True
     """The vectors have no gradient of their own: the encoder gets that of the decoder's input."""
 
@@ -78,10 +79,6 @@ class Codebook(nn.Module):
         """Return codes (h, w) of a residual (D, h, w)."""
         flat = residual.permute(1, 2, 0).reshape(-1, residual.shape[0])
         return nearest(flat, self.codewords.float()).reshape(residual.shape[1:])
-
-    def snap_(self) -> None:
-        """Move the codewords onto the grid of exact biases, in place."""
-        self.codewords.copy_(on_grid(self.codewords, BIAS_BITS))
 
     def table(self) -> Tensor:
         """Return the vector of every code, (2^B, D) float64, on the grid once snapped."""

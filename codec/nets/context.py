@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +12,11 @@ from torch.nn import functional as F
 from imgcodec.codec.errors import OptionError
 from imgcodec.codec.nets.blocks import Block, pointwise
 from imgcodec.codec.nets.exact import (
-    BIAS_BITS,
+    BIASES,
     Arithmetic,
     ExactDepthwise,
     ExactPointwise,
     compand,
-    on_grid,
-    snap_,
 )
 
 INTEGER_MAX = 64
@@ -82,6 +81,8 @@ class MeanNet(nn.Module):
 class RowNet(nn.Module):
     """Log-scale offsets of one pass from exact hyper features and integers decoded so far."""
 
+    exact_grids: ClassVar = {"phase": BIASES}
+
     def __init__(self, latent_channels: int, width: int, *, first: bool) -> None:
         super().__init__()
         self.features = ExactPointwise(width, width)
@@ -104,6 +105,8 @@ class RowNet(nn.Module):
 class RowFeatures(nn.Module):
     """Hyper features of the rows: from z at 1/64 to 1/16."""
 
+    exact_grids: ClassVar = {"level": BIASES}
+
     def __init__(self, hyper_channels: int, width: int, num_anchors: int) -> None:
         super().__init__()
         self.level = nn.Parameter(torch.zeros(num_anchors, width))
@@ -124,6 +127,8 @@ class RowFeatures(nn.Module):
 
 class RowStage(nn.Module):
     """Features of the rows of a level: from the integers and features of the level above it."""
+
+    exact_grids: ClassVar = {"level": BIASES}
 
     def __init__(self, latent_channels: int, in_width: int, width: int, num_anchors: int) -> None:
         super().__init__()
@@ -161,6 +166,8 @@ class RowContext(nn.Module):
         num_anchors: A.
     """
 
+    exact_grids: ClassVar = {"level": BIASES}
+
     def __init__(
         self, latent_channels: tuple[int, ...], widths: tuple[int, ...], num_anchors: int
     ) -> None:
@@ -175,10 +182,3 @@ class RowContext(nn.Module):
         """Return the features of the coarsest level, (B, E, h, w), of rates (B, A)."""
         level = arithmetic.activate(weights @ self.level)
         return level[:, :, None, None].expand(-1, -1, *size)
-
-    def snap_(self) -> None:
-        """Move the networks to float64 and their grids, in place."""
-        self.double()
-        for module in (self, *self.stages):
-            module.level.data = on_grid(module.level.data, BIAS_BITS)
-        snap_(self)

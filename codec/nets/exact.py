@@ -10,9 +10,17 @@ transform algorithm such as Winograd's.
 
 Every net is written once, over an arithmetic: `FLOAT` for training, where the same parameters run
 in plain floating point, `EXACT` for coding, once `snap_` has rounded them onto the grids.
+
+What is exact a module says itself: its class attribute `exact_grids` maps the names of its own
+parameters and buffers on which table rows depend to their grids. `exact_tensors` finds them all.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +38,27 @@ SUM_BITS = 53
 def on_grid(x: Tensor, bits: int) -> Tensor:
     """Round to multiples of 2**-bits (float64, halves up)."""
     return (x.double() * 2.0**bits).add_(0.5).floor_().mul_(2.0**-bits)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the elements of an exact tensor may lie.
+
+    Attributes:
+        bits: they are multiples of 2**-bits.
+        limit: their largest magnitude, itself a multiple.
+    """
+
+    bits: int
+    limit: float = math.inf
+
+    def snap(self, x: Tensor) -> Tensor:
+        """Return the nearest tensor on the grid (float64, halves up)."""
+        return on_grid(x, self.bits).clamp_(-self.limit, self.limit)
+
+
+WEIGHTS = Grid(WEIGHT_BITS, WEIGHT_MAX - 2.0**-WEIGHT_BITS)
+BIASES = Grid(BIAS_BITS)
 
 
 def compand(q: Tensor) -> Tensor:
@@ -91,7 +120,20 @@ Arithmetic = FloatArithmetic | ExactArithmetic
 FLOAT, EXACT = FloatArithmetic(), ExactArithmetic()
 
 
-class ExactPointwise(nn.Module):
+class ExactLayer(nn.Module):
+    """Weight (out, in, height, width) and bias (out,) whose sums have to fit SUM_BITS."""
+
+    exact_grids: ClassVar = {"weight": WEIGHTS, "bias": BIASES}
+    weight: nn.Parameter
+    bias: nn.Parameter
+
+    def largest_sum(self, activation_max: float) -> float:
+        """Return a bound on the magnitude of every partial sum."""
+        bound = self.weight.detach().double().abs().sum(dim=(1, 2, 3)) * activation_max
+        return float((bound + self.bias.detach().double().abs()).max())
+
+
+class ExactPointwise(ExactLayer):
     """1x1 convolution."""
 
     def __init__(self, in_channels: int, out_channels: int, *, zero: bool = False) -> None:
@@ -107,12 +149,8 @@ class ExactPointwise(nn.Module):
         """Map (B, C, H, W) to (B, out, H, W)."""
         return arithmetic.pointwise(x, self.weight, self.bias)
 
-    def largest_sum(self, activation_max: float) -> float:
-        """Return a bound on every partial sum, in units of the finest grid."""
-        return _largest_sum(self.weight, self.bias, activation_max)
 
-
-class ExactDepthwise(nn.Module):
+class ExactDepthwise(ExactLayer):
     """Depthwise 3x3 convolution with zero padding."""
 
     def __init__(self, channels: int) -> None:
@@ -126,28 +164,24 @@ class ExactDepthwise(nn.Module):
         """Map (B, C, H, W) to the same shape."""
         return arithmetic.depthwise(x, self.weight, self.bias)
 
-    def largest_sum(self, activation_max: float) -> float:
-        """Return a bound on every partial sum, in units of the finest grid."""
-        return _largest_sum(self.weight, self.bias, activation_max)
+
+def exact_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor, Grid]]:
+    """Yield the full name, the tensor and the grid of everything that table rows depend on."""
+    for path, module in model.named_modules():
+        grids: Mapping[str, Grid] = getattr(module, "exact_grids", {})
+        for name, grid in grids.items():
+            yield f"{path}.{name}" if path else name, getattr(module, name), grid
 
 
-def _largest_sum(weight: Tensor, bias: Tensor, activation_max: float) -> float:
-    bound = weight.detach().double().abs().sum(dim=(1, 2, 3)) * activation_max
-    return float((bound + bias.detach().double().abs()).max())
-
-
-def snap_(module: nn.Module) -> None:
-    """Round the parameters of every exact layer below `module` onto their grids, in place.
+def snap_(model: nn.Module) -> None:
+    """Move the exact tensors of a model to float64 and onto their grids, in place.
 
     Raises:
         ValueError: a sum could leave the 53 bits in which float64 arithmetic is exact.
     """
+    for _, tensor, grid in exact_tensors(model):
+        tensor.data = grid.snap(tensor.data)
     limit = 2.0 ** (SUM_BITS - WEIGHT_BITS - BIAS_BITS)
-    for name, layer in module.named_modules():
-        if not isinstance(layer, ExactPointwise | ExactDepthwise):
-            continue
-        edge = WEIGHT_MAX - 2.0**-WEIGHT_BITS
-        layer.weight.data = on_grid(layer.weight.data, WEIGHT_BITS).clamp(-edge, edge)
-        layer.bias.data = on_grid(layer.bias.data, BIAS_BITS)
-        if layer.largest_sum(MAGNITUDE_MAX) >= limit:
+    for name, layer in model.named_modules():
+        if isinstance(layer, ExactLayer) and layer.largest_sum(MAGNITUDE_MAX) >= limit:
             raise ValueError(f"exact layer {name}: sums may exceed {SUM_BITS} bits")

@@ -7,6 +7,8 @@ feature vector per position; the logit of a tree node is that vector times the n
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -15,12 +17,12 @@ from imgcodec.codec.nets.exact import (
     Arithmetic,
     ExactDepthwise,
     ExactPointwise,
-    on_grid,
-    snap_,
+    Grid,
 )
 
 GROUPS = ((0, 0), (1, 1), (0, 1), (1, 0))
 """Positions of a 2x2 cell in the order in which they are coded."""
+NODES = Grid(BIAS_BITS, 64.0)
 
 
 def group_of_positions(height: int, width: int, device: torch.device | None = None) -> Tensor:
@@ -39,6 +41,8 @@ class CodePrior(nn.Module):
         width: E, channels of the network.
         num_bits: B; a code is one of 2^B.
     """
+
+    exact_grids: ClassVar = {"nodes": NODES, "node_bias": NODES}
 
     def __init__(self, dims: int, width: int, num_bits: int) -> None:
         super().__init__()
@@ -62,13 +66,6 @@ class CodePrior(nn.Module):
     def logits(self, features: Tensor, nodes: Tensor) -> Tensor:
         """Return the logits (...) of a node each for feature vectors (..., E)."""
         return (self.nodes[nodes] * features).sum(dim=-1) + self.node_bias[nodes]
-
-    def snap_(self) -> None:
-        """Move the network to float64 and its grids, in place."""
-        self.double()
-        snap_(self)
-        for parameter in (self.nodes, self.node_bias):
-            parameter.data = on_grid(parameter.data, BIAS_BITS).clamp(-64, 64)
 
 
 def context_of(before: Tensor, own: Tensor, decoded: Tensor) -> Tensor:

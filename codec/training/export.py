@@ -16,7 +16,6 @@ from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.coders import Block, Count
 from imgcodec.codec.models.complexity import kmac_per_pixel
 from imgcodec.codec.models.registry import build_model
-from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS
 from imgcodec.codec.stream.tables import Tables
 from imgcodec.codec.training.calibration import calibrate_quality
 from imgcodec.codec.training.checkpoint import (
@@ -31,6 +30,7 @@ from imgcodec.codec.weights.store import (
     TABLE_PREFIX,
     hash_of_tensors,
     integers_to_float,
+    stored_arrays,
     thumbnail_arrays,
 )
 
@@ -79,10 +79,8 @@ def export(
     params = sum(parameter.numel() for parameter in model.parameters())
     tables = model.default_tables()
     model.prepare()
-    # What is measured must be what is shipped: round the float weights first.
-    stored = {name: to_stored(model, name, t) for name, t in model.state_dict().items()}
+    arrays = stored_arrays(model)
     report: dict[str, float] = {}
-    arrays = dict(stored)
     sample = list(pictures)
     if sample:
         prior = tables
@@ -145,10 +143,10 @@ def export_decoder(
     trained = build_model(recipe["family"], recipe["model"])
     load_initial_weights(trained, ema)
     trained.prepare()
-    arrays = {}
+    stored, arrays = stored_arrays(trained), {}
     for name, tensor in trained.state_dict().items():
         if name.startswith(trained.decoder_prefixes):
-            arrays[name] = to_stored(trained, name, tensor)
+            arrays[name] = stored[name]
         elif not torch.allclose(tensor.float(), _as_float(base_arrays[name]), atol=FLOAT16_ERROR):
             raise OptionError(f"{ema} differs from {model} in {name}, not in the decoder alone")
     details = {
@@ -168,18 +166,6 @@ def export_decoder(
 
 def _as_float(array: NDArray) -> torch.Tensor:
     return integers_to_float(torch.from_numpy(array))
-
-
-def to_stored(model: CodecModel, name: str, tensor: torch.Tensor) -> NDArray:
-    """Return the array that is stored for a parameter of a prepared model."""
-    if name in model.exact_parameters():
-        bits, kind = (WEIGHT_BITS, np.int16) if tensor.ndim == 4 else (BIAS_BITS, np.int32)
-        units = tensor.double().numpy() * 2.0**bits
-        if np.any(units != np.round(units)) or np.abs(units).max() > np.iinfo(kind).max:
-            raise OptionError(f"{name} does not lie on its grid")
-        return units.astype(kind)
-    kind = np.float32 if name in model.float32_parameters else np.float16
-    return tensor.numpy().astype(kind)
 
 
 @torch.no_grad()

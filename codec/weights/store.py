@@ -1,9 +1,10 @@
 """Weights files: safetensors with metadata, checked and loaded once; see also `installed`.
 
-Tensors are float16 or float32, but everything that table rows depend on is integer: int16 in
-units of 2**-12 (weights of the exact networks), int32 in units of 2**-20 (their biases and the
-log-scales). The hash in a file's metadata is the SHA-256 of names, types, shapes and bytes of all
-tensors; streams carry its first four bytes.
+Weights of convolutions, tensors of four dimensions, are most of a file and take two bytes an
+element, all other tensors four. What table rows depend on (`nets.exact.exact_tensors`) is integer:
+int16 in units of 2**-12, int32 in units of 2**-20. The rest is float16 or float32; the first files
+have more of it in float16, which is read all the same. The hash in a file's metadata is the SHA-256
+of names, types, shapes and bytes of all tensors; streams carry its first four bytes.
 
 Further decoders of a model are files beside it, ``<id>.<decoder>.safetensors``: other tensors for
 the synthesis alone, bound to the hash of the model. Streams know nothing of them.
@@ -23,10 +24,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from imgcodec.codec.errors import UnknownModelError
+from imgcodec.codec.errors import OptionError, UnknownModelError
 from imgcodec.codec.models.base import CodecModel
 from imgcodec.codec.models.registry import build_model
-from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS
+from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS, exact_tensors
 from imgcodec.codec.nets.objective import Objective
 from imgcodec.codec.nets.thumbnail import Thumbnail
 from imgcodec.codec.stream.tables import Tables
@@ -164,6 +165,32 @@ def _read_arrays(path: str) -> tuple[dict[str, NDArray], dict[str, str]]:
     if hash_of_tensors(arrays) != metadata.get("hash"):
         raise UnknownModelError(f"{path}: the tensors do not have the hash of the metadata")
     return arrays, metadata
+
+
+def stored_arrays(model: CodecModel) -> dict[str, NDArray]:
+    """Return the tensors of a prepared model as they are stored (see the module docstring).
+
+    Raises:
+        OptionError: an exact tensor does not fit its integers.
+    """
+    exact = {name for name, _, _ in exact_tensors(model)}
+    arrays = {}
+    for name, tensor in model.state_dict().items():
+        is_short = tensor.ndim == 4
+        if name in exact:
+            bits, kind = (WEIGHT_BITS, np.int16) if is_short else (BIAS_BITS, np.int32)
+            arrays[name] = _float_to_integers(name, tensor, bits, kind)
+        else:
+            arrays[name] = tensor.numpy().astype(np.float16 if is_short else np.float32)
+    return arrays
+
+
+def _float_to_integers(name: str, tensor: torch.Tensor, bits: int, kind: type) -> NDArray:
+    """Return a tensor in units of 2**-bits."""
+    units = tensor.double().numpy() * 2.0**bits
+    if np.any(units != np.round(units)) or np.abs(units).max() > np.iinfo(kind).max:
+        raise OptionError(f"{name} does not lie on its grid")
+    return units.astype(kind)
 
 
 def integers_to_float(tensor: torch.Tensor) -> torch.Tensor:

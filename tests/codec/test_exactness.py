@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
 import imgcodec
-from imgcodec.codec.nets.exact import ExactPointwise
+from imgcodec.codec.nets.exact import ExactPointwise, exact_tensors
 from imgcodec.codec.nets.prior import CodePrior
 from imgcodec.codec.session.coding import decode_latents
 from imgcodec.codec.stream.container import read_header, read_stream
@@ -129,6 +130,14 @@ def test_exact_networks_with_their_channels_permuted(installed, streams, expecte
     _assert_same(replace(installed, model=model), streams, expected)
     assert bool(shuffled.calls) == any(isinstance(m, ExactPointwise) for m in model.modules())
     assert bool(calls) == bool(priors)
+
+
+def test_files_hold_integers_for_exact_tensors_alone(installed):
+    with safe_open(installed.info.path, "numpy") as file:
+        kinds = {name: file.get_slice(name).get_dtype() for name in installed.model.state_dict()}
+    exact = {name for name, *_ in exact_tensors(installed.model)}
+    assert {name for name, kind in kinds.items() if kind in ("I16", "I32")} == exact
+    assert {kinds[name] for name in kinds.keys() - exact} <= {"F16", "F32"}
 
 
 def test_ids_are_pinned_to_their_hashes():

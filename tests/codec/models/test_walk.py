@@ -11,7 +11,7 @@ import torch
 from imgcodec.codec.models.coders import Count
 from imgcodec.codec.models.registry import FAMILIES
 from imgcodec.codec.models.relaxed import Given, Prefix, Relax, Train
-from imgcodec.codec.nets.exact import EXACT, FLOAT
+from imgcodec.codec.nets.exact import EXACT, FLOAT, exact_tensors
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import LoadedModel, load_model
 from tests.codec.conftest import make_tiny_weights, smooth_pictures
@@ -88,6 +88,29 @@ def test_any_beginning_is_filled(by_family, family, share):
     part = loaded.model.code(shape, QUALITY, Repeat(sent, num_blocks))
     assert part.shape == whole.shape and part.isfinite().all()
     assert not torch.equal(part, whole)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_rows_depend_on_exact_tensors_alone(by_family, family):
+    """Whatever else there is may be off: a decoder asks for the same integers in the same rows."""
+    loaded = by_family[family]
+    y = _latents(loaded.model)
+    shape = tuple(y.shape[2:])
+    sent = Record(loaded.tables)
+    decoded = loaded.model.code(shape, QUALITY, sent, y)
+    twin = copy.deepcopy(loaded.model)
+    exact = {name for name, *_ in exact_tensors(twin)}
+    assert exact
+    torch.manual_seed(7)
+    for name, tensor in twin.state_dict().items():
+        if name not in exact:
+            tensor.add_(torch.randn_like(tensor) * (0.1 + 0.1 * tensor.abs()))
+    repeat = Repeat(sent)
+    off = twin.code(shape, QUALITY, repeat)
+    assert not repeat.left
+    # Vectors of codes are exact, and the sum of them is all that the discrete families decode to.
+    assert torch.equal(off, decoded) is (family in ("vq", "cv"))
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,17 @@ from torch import nn
 from imgcodec.codec.nets.exact import (
     ACTIVATION_BITS,
     BIAS_BITS,
+    BIASES,
     EXACT,
     FLOAT,
     WEIGHT_BITS,
+    WEIGHT_MAX,
+    WEIGHTS,
     ExactDepthwise,
     ExactPointwise,
+    Grid,
     compand,
+    exact_tensors,
     on_grid,
     snap_,
 )
@@ -29,9 +36,23 @@ def _integers(shape: tuple[int, ...], seed: int) -> torch.Tensor:
 
 
 def _snapped(layer: nn.Module) -> nn.Module:
-    layer.double().requires_grad_(False)
+    layer.requires_grad_(False)
     snap_(layer)
     return layer
+
+
+class _Net(nn.Module):
+    """An exact layer, a parameter and a buffer of its own, and what is not exact."""
+
+    exact_grids: ClassVar = {"phase": BIASES, "poses": Grid(3, 2.0)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(ExactPointwise(4, 4), ExactDepthwise(4))
+        self.mean = nn.Conv2d(4, 4, 1)
+        self.phase = nn.Parameter(torch.randn(4))
+        self.register_buffer("poses", torch.randn(50) * 2)
+        self.register_buffer("usage", torch.randn(4))
 
 
 def test_pointwise_equals_python_integers():
@@ -91,6 +112,46 @@ def test_compand_is_monotone_and_dyadic():
     assert torch.equal(squeezed * 32, torch.round(squeezed * 32))
     assert torch.equal(squeezed, squeezed.flip(0))
     assert (squeezed[70:].diff() >= 0).all()
+
+
+def test_modules_say_what_is_exact():
+    net = nn.ModuleDict({"net": _Net()})
+    assert {name: grid for name, _, grid in exact_tensors(net)} == {
+        "net.phase": BIASES,
+        "net.poses": Grid(3, 2.0),
+        "net.first.0.weight": WEIGHTS,
+        "net.first.0.bias": BIASES,
+        "net.first.1.weight": WEIGHTS,
+        "net.first.1.bias": BIASES,
+    }
+    assert [name for name, *_ in exact_tensors(ExactDepthwise(2))] == ["weight", "bias"]
+
+
+def test_snapping_moves_exact_tensors_alone():
+    torch.manual_seed(4)
+    net = _Net()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    assert before["poses"].abs().max() > 2.0
+    snap_(net)
+    grids = {name: grid for name, _, grid in exact_tensors(net)}
+    assert net.state_dict().keys() == before.keys()
+    for name, tensor in net.state_dict().items():
+        if name not in grids:
+            assert tensor.dtype is torch.float32 and torch.equal(tensor, before[name])
+            continue
+        grid = grids[name]
+        assert tensor.dtype is torch.float64
+        assert torch.equal(tensor, on_grid(tensor, grid.bits))
+        assert tensor.abs().max() <= grid.limit
+        error = (tensor - before[name].clamp(-grid.limit, grid.limit)).abs().max()
+        assert 0 < error <= 2.0 ** -(grid.bits + 1) or not before[name].any()
+
+
+def test_weights_stay_below_their_limit():
+    layer = ExactPointwise(3, 1)
+    layer.weight.data[0, :, 0, 0] = torch.tensor([9.0, -9.0, 1.0])
+    edge = WEIGHT_MAX - 2.0**-WEIGHT_BITS
+    assert _snapped(layer).weight.flatten().tolist() == [edge, -edge, 1.0]
 
 
 def test_snapping_twice_changes_nothing():

@@ -1,0 +1,32 @@
+"""What a weights file holds, and what it refuses to hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from imgcodec.codec.errors import OptionError
+from imgcodec.codec.models.registry import build_model
+from imgcodec.codec.weights.installed import find_model
+from imgcodec.codec.weights.store import load_model, stored_arrays
+from tests.codec.conftest import tiny_recipe_of
+
+
+def test_weights_of_convolutions_take_two_bytes_and_all_else_four(family_weights):
+    arrays = load_file(family_weights)
+    names = load_model(find_model(family_weights)).model.state_dict()
+    kinds = {(arrays[name].ndim == 4, arrays[name].dtype) for name in names}
+    assert kinds <= {
+        (True, np.dtype(np.int16)),
+        (True, np.dtype(np.float16)),
+        (False, np.dtype(np.int32)),
+        (False, np.dtype(np.float32)),
+    }
+
+
+def test_integers_that_do_not_fit_are_refused():
+    model = build_model("beta", tiny_recipe_of("beta").model)
+    model.prepare().z_log_scale[0, 0] = 2.0**11
+    with pytest.raises(OptionError, match="z_log_scale does not lie on its grid"):
+        stored_arrays(model)
