@@ -40,6 +40,8 @@ PRICE_MARGIN = 0.8
 """Exact blocks must be cheaper by this factor: the model pays for the edges of what they leave."""
 WEBP_OVERHEAD_BYTES = 26
 """Of a lossless WebP file of one block of one colour."""
+LEAST_GAIN = 0.5
+"""Lossless coding at its best makes files at least this large, relative to those it makes fast."""
 
 
 class ExactChooser:
@@ -48,23 +50,22 @@ class ExactChooser:
     Args:
         pixels: uint8 (H, W, 3).
         choice: "auto", "none" or "all".
-        is_best: code without loss as well as possible, slowly.
 
     Raises:
         OptionError: an unknown choice.
     """
 
-    def __init__(self, pixels: NDArray[np.uint8], choice: str, *, is_best: bool = False) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], choice: str) -> None:
         if choice not in EXACT_CHOICES:
             raise OptionError(f"exact must be one of {', '.join(EXACT_CHOICES)}, not {choice!r}")
-        self._pixels, self._choice, self._is_best = pixels, choice, is_best
+        self._pixels, self._choice = pixels, choice
         self._grid = block_grid(*pixels.shape[:2])
+        self._payloads: dict[bytes, bytes] = {}
 
-    @cached_property
+    @property
     def everything(self) -> bytes:
         """The payload of an exact chunk that holds the whole picture."""
-        blocks = ExactBlocks(np.ones(self._grid, np.bool_), self._pixels)
-        return encode_exact(blocks, is_best=self._is_best)
+        return self.encode(np.ones(self._grid, np.bool_))
 
     def choose(
         self, loaded: LoadedModel, quality: int, tile_px: int
@@ -85,10 +86,10 @@ class ExactChooser:
         mask = self._candidates & (self._exact_bits <= PRICE_MARGIN * model_prices)
         if not mask.any():
             return None
-        payload = self.encode(mask)
-        if 8 * len(payload) > PRICE_MARGIN * model_prices[mask].sum():
+        fast = encode_exact(ExactBlocks(mask, self._pixels))
+        if 8 * len(fast) > PRICE_MARGIN * model_prices[mask].sum():
             return None
-        return mask, payload
+        return mask, self.encode(mask)
 
     def rank(
         self, decoded: NDArray[np.uint8], mask: NDArray[np.bool_] | None
@@ -108,10 +109,11 @@ class ExactChooser:
         return sorted(places, key=lambda place: -gains[place])
 
     def encode(self, mask: NDArray[np.bool_]) -> bytes:
-        """Return the payload of the chunk of the exact blocks of a mask."""
-        if mask.all():
-            return self.everything
-        return encode_exact(ExactBlocks(mask, self._pixels), is_best=self._is_best)
+        """Return the payload of the chunk of the exact blocks of a mask, as small as can be."""
+        key = np.packbits(mask).tobytes()
+        if key not in self._payloads:
+            self._payloads[key] = encode_exact(ExactBlocks(mask, self._pixels), is_best=True)
+        return self._payloads[key]
 
     def is_everything_better(self, loaded: LoadedModel, num_bytes: int) -> bool:
         """Return whether a file without any loss is no larger than one of `num_bytes`.
@@ -123,7 +125,15 @@ class ExactChooser:
         if not is_auto or not self._candidates.any():
             return False
         candidates_bytes = self._exact_bits[self._candidates].sum() / 8
-        return num_bytes > candidates_bytes and num_bytes >= len(self.everything)
+        if num_bytes <= LEAST_GAIN * max(candidates_bytes, self._fast_bytes):
+            return False
+        return num_bytes >= len(self.everything)
+
+    @cached_property
+    def _fast_bytes(self) -> int:
+        """Size of everything, coded fast."""
+        blocks = ExactBlocks(np.ones(self._grid, np.bool_), self._pixels)
+        return len(encode_exact(blocks))
 
     @cached_property
     def _candidates(self) -> NDArray[np.bool_]:

@@ -80,6 +80,8 @@ def export(
     tables = model.default_tables()
     model.prepare()
     arrays = stored_arrays(model)
+    # What is measured must be what is shipped: in half precision where that is stored.
+    model.load_state_dict({name: _as_float(array) for name, array in arrays.items()})
     report: dict[str, float] = {}
     sample = list(pictures)
     if sample:
