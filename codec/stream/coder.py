@@ -12,7 +12,7 @@ Source: G. N. N. Martin, "Range encoding", 1979.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeAlias
 
 import numpy as np
@@ -240,7 +240,7 @@ class PrefixDecoder:
         values = np.full(np.size(indexes), MISSING, np.int32)
         escapes = _Escapes()
         for first, stop, half, model in groups:
-            symbols = self._settled(lambda decoder, m=model, n=stop - first: decoder.symbols(m, n))
+            symbols = self._settled(partial(PassDecoder.symbols, model=model, num=stop - first))
             values[first : first + len(symbols)] = escapes.sort_out(symbols, first, half)
         if escapes:
             settled = self._settled(lambda decoder: decoder.escapes(escapes.halves))
