@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
     from imgcodec.codec.weights.installed import ModelInfo
 
-NEEDED = ("torch", "numpy", "pillow", "constriction", "safetensors", "pyyaml", "click")
+NEEDED = ("torch", "numpy", "pillow", "safetensors", "pyyaml", "click")
 OPTIONAL = (
+    "constriction",  # a plain Python coder stands in where it has no wheel
     *("torchvision", "pandas", "matplotlib", "imagecodecs"),
     *dict.fromkeys(quality.package for quality in QUALITIES if quality.package),
 )
+
+# Measured: python -m tests.codec.stream.speed. A picture of 768 x 512 has half a million symbols.
+PYTHON_CODER_COST = "symbols take 5 to 6 times as long (0.3 s more a megapixel)"
 
 SELF_TEST_QUALITY = 60
 SELF_TEST_SIDE_PX = 64
@@ -94,6 +98,7 @@ def _check_coding() -> Iterator[Check]:
     yield Check("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
     yield Check("GPU", f"{device} (encoding and decoding run on the CPU)")
     yield Check("precision", _precision())
+    yield _check_coder()
     try:
         models = list_models()
     except Exception as error:
@@ -103,6 +108,29 @@ def _check_coding() -> Iterator[Check]:
         yield Check("models", "none installed", is_good=False)
     for model in models:
         yield _check_model(model)
+
+
+def _check_coder() -> Check:
+    """Say what codes symbols, and where that is plain Python, why, and what it costs."""
+    from imgcodec.codec.errors import CodecError
+    from imgcodec.codec.stream.backends import VARIABLE, backend_named, chosen
+
+    name = "range coder"
+    try:
+        coder = chosen().name
+    except CodecError as error:
+        return Check(name, str(error), is_good=False)
+    if coder == "constriction":
+        return Check(name, coder)
+    try:
+        backend_named("constriction")
+        reason = f"{VARIABLE} says so"
+    except CodecError as error:
+        reason = (
+            f"{error}; `pip install constriction` where it has a wheel: "
+            "Linux and Windows on x86-64, macOS"
+        )
+    return Check(name, f"plain Python: same files, {PYTHON_CODER_COST}. {reason}")
 
 
 def _check_model(model: ModelInfo) -> Check:

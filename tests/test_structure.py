@@ -191,6 +191,17 @@ def test_no_layer_imports_what_it_must_not_need(root: Path) -> None:
     assert wrong == []
 
 
+def test_one_module_alone_imports_constriction(root: Path) -> None:
+    """It has no wheel everywhere; whoever needs a coder asks `codec.stream.backends` for it."""
+    knowing = {
+        name
+        for name, file in _modules(root)
+        for target, _ in _imports(file)
+        if _is_within(target, "constriction")
+    }
+    assert knowing == {"imgcodec.codec.stream.constricted"}
+
+
 def test_import_test_sees_a_wrong_import(tmp_path: Path) -> None:
     file = tmp_path / "module.py"
     file.write_text("def f():\n    from imgcodec.codec import api\n    import torch.nn\n")
@@ -285,7 +296,10 @@ def test_package_is_importable_from_a_checkout_without_installation(root: Path) 
 @pytest.mark.parametrize(
     ("modules", "absent"),
     [
-        (["codec.api"], ("torchvision", "lpips", "pandas", "matplotlib", "imagecodecs")),
+        (
+            ["codec.api"],
+            ("constriction", "torchvision", "lpips", "pandas", "matplotlib", "imagecodecs"),
+        ),
         (
             ["codec.training.loop", "codec.training.export", "datasets.shards"],
             ("constriction", "torchvision", "lpips", "pandas", "matplotlib", "imagecodecs"),

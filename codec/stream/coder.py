@@ -1,28 +1,25 @@
-"""Range coding of passes: the only module that knows constriction.
+"""Range coding of passes.
 
 A stream carries the passes of one segment of one tile, in order, as a big-endian binary fraction
 whose trailing zero bytes are left out. Within a pass the symbols are grouped by table row (rows
 descending: wide distributions first, which matter most; raster order within a row), then come the
-values of the escapes. SPEC.md states the
+values of the escapes. What codes the symbols is a backend (`backends.py`). SPEC.md states the
 format; `tests/codec/stream/test_coder.py` decodes it with a decoder written from SPEC.md alone.
 
-Source: G. N. N. Martin, "Range encoding", 1979; constriction's queue coder (R. Bamler,
-arXiv:2201.01741) with 32-bit words, 64-bit state and 24-bit probabilities.
+Source: G. N. N. Martin, "Range encoding", 1979.
 """
-
-# Long because encoder and decoders must agree line by line.
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
-from typing import Any, TypeAlias
+from functools import lru_cache, partial
+from typing import TypeAlias
 
-import constriction
 import numpy as np
 from numpy.typing import NDArray
 
 from imgcodec.codec.errors import CorruptStreamError
+from imgcodec.codec.stream.backends import Backend, Model, chosen
 from imgcodec.codec.stream.tables import (
     MAX_MAGNITUDE,
     MAX_SUFFIX_BITS,
@@ -31,44 +28,33 @@ from imgcodec.codec.stream.tables import (
     Tables,
 )
 
-_Model: TypeAlias = Any  # of constriction, which carries no types: Categorical or Uniform
-_Group: TypeAlias = tuple[int, int, int, _Model]  # first, last + 1, half width, model
-
-
-def _categorical(frequencies: NDArray[np.int64]) -> _Model:
-    """Return a model with exactly these frequencies, which must sum to 2**24.
-
-    constriction computes cdf_i = floor(sum_{j<i} p_j * (2**24 - n) / sum_j p_j) + i. With
-    p = frequencies - 1 the factor is exactly 1, so its cdf is the running sum of `frequencies`.
-    """
-    probabilities = (frequencies - 1).astype(np.float64)
-    return constriction.stream.model.Categorical(probabilities, lazy=False, perfect=False)
+_Group: TypeAlias = tuple[int, int, int, Model]  # first, last + 1, half width, model
 
 
 @lru_cache(maxsize=16)
-def _row_models(tables: Tables) -> tuple[_Model, ...]:
+def _row_models(backend: Backend, tables: Tables) -> tuple[Model, ...]:
     return tuple(
-        _categorical(row[: 2 * half + 2])
+        backend.categorical(row[: 2 * half + 2])
         for row, half in zip(tables.frequencies, tables.half_widths, strict=True)
     )
 
 
-@lru_cache(maxsize=1)
-def _escape_models() -> tuple[_Model, _Model, tuple[_Model, ...]]:
+@lru_cache(maxsize=2)
+def _escape_models(backend: Backend) -> tuple[Model, Model, tuple[Model, ...]]:
     """Return the models of an escape's suffix length, sign, and suffix of each length >= 1."""
     # P(length = k) = 2**-(k + 1): the unary prefix of an Exp-Golomb code; the last two are equal.
     lengths = np.minimum(np.arange(1, MAX_SUFFIX_BITS + 2), MAX_SUFFIX_BITS)
-    uniform = constriction.stream.model.Uniform
-    suffixes = tuple(uniform(1 << k) for k in range(1, MAX_SUFFIX_BITS + 1))
-    return _categorical(1 << (PRECISION_BITS - lengths)), uniform(2), suffixes
+    suffixes = tuple(backend.uniform(1 << k) for k in range(1, MAX_SUFFIX_BITS + 1))
+    return backend.categorical(1 << (PRECISION_BITS - lengths)), backend.uniform(2), suffixes
 
 
 class PassEncoder:
     """Encodes passes into one stream."""
 
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-        self._encoder = constriction.stream.queue.RangeEncoder()
+    def __init__(self, tables: Tables, backend: Backend | None = None) -> None:
+        """Start a stream, by default with the backend that is `chosen`."""
+        self._tables, self._backend = tables, backend or chosen()
+        self._encoder = self._backend.encoder()
 
     def encode(self, q: NDArray, indexes: NDArray) -> None:
         """Append a pass.
@@ -87,7 +73,7 @@ class PassEncoder:
             return
         if int(q.max()) > MAX_MAGNITUDE or int(q.min()) < -MAX_MAGNITUDE:
             raise ValueError(f"the coder takes integers of magnitude up to {MAX_MAGNITUDE}")
-        order, groups = _grouped(self._tables, indexes)
+        order, groups = _grouped(self._backend, self._tables, indexes)
         values = q.ravel().astype(np.int32)[order]
         escaped: list[NDArray[np.int32]] = []
         for first, stop, half, model in groups:
@@ -103,7 +89,7 @@ class PassEncoder:
             self._encode_escapes(np.concatenate(escaped))
 
     def _encode_escapes(self, signed_excess: NDArray[np.int32]) -> None:
-        length_model, sign_model, suffix_models = _escape_models()
+        length_model, sign_model, suffix_models = _escape_models(self._backend)
         excess = np.abs(signed_excess).astype(np.int32)
         lengths = (np.frexp(excess.astype(np.float64))[1] - 1).astype(np.int32)
         self._encoder.encode(lengths, length_model)
@@ -115,14 +101,8 @@ class PassEncoder:
 
     def to_bytes(self) -> bytes:
         """Return the stream of all passes so far: the shortest bytes that decode to them."""
-        num_words, (lower, span) = self._encoder.pos()
-        # Sealing settles the carry into the first `num_words` words. The decoder reads zeros past
-        # the end, so any point of [lower, lower + span) ends the stream; take the shortest one.
-        sealed = self._encoder.get_compressed()
-        head = sealed[:num_words].astype(">u4").tobytes()
-        if lower + (1 << 32) - 1 >= 1 << 64:  # sealing carried: the words alone are in range
-            return head.rstrip(b"\0")
-        top = min(lower + span, 1 << 64)
+        # The decoder reads zeros past the end: take the point with the fewest bytes before them.
+        head, lower, top = self._encoder.end()
         for num_bytes in range(9):
             unit = 64 - 8 * num_bytes
             point = -(-lower >> unit)
@@ -138,18 +118,16 @@ class PassDecoder:
     the two apart. Time and memory depend on the number of symbols asked for, not on the data.
     """
 
-    def __init__(self, tables: Tables, data: bytes) -> None:
-        """Start decoding.
+    def __init__(self, tables: Tables, data: bytes, backend: Backend | None = None) -> None:
+        """Start decoding, by default with the backend that is `chosen`.
 
         Raises:
             CorruptStreamError: The data end in a zero byte, which no encoder writes.
         """
         if data.endswith(b"\0"):
             raise CorruptStreamError("entropy-coded data end in a superfluous zero byte")
-        padded = data + bytes(-len(data) % 4)
-        words = np.frombuffer(padded, ">u4").astype(np.uint32)
-        self._tables = tables
-        self._decoder = constriction.stream.queue.RangeDecoder(words)
+        self._tables, self._backend = tables, backend or chosen()
+        self._decoder = self._backend.decoder(data)
 
     def decode(self, indexes: NDArray) -> NDArray[np.int32]:
         """Decode a pass.
@@ -165,7 +143,7 @@ class PassDecoder:
             ValueError: `indexes` is not an integer array or out of range.
         """
         indexes = np.asarray(indexes)
-        order, groups = _grouped(self._tables, indexes)
+        order, groups = _grouped(self._backend, self._tables, indexes)
         values = np.empty(indexes.size, np.int32)
         escapes = _Escapes()
         for first, stop, half, model in groups:
@@ -177,16 +155,13 @@ class PassDecoder:
         result[order] = values
         return result.reshape(indexes.shape)
 
-    def symbols(self, model: _Model, num: int) -> NDArray[np.int32]:
+    def symbols(self, model: Model, num: int) -> NDArray[np.int32]:
         """Return the next symbols, all of one model."""
-        try:
-            return self._decoder.decode(model, num)
-        except AssertionError as error:  # constriction's InvalidData
-            raise CorruptStreamError("entropy-coded data are invalid") from error
+        return self._decoder.decode(model, num)
 
     def escapes(self, halves: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return the integers that follow as escapes, from the half widths of their rows."""
-        length_model, sign_model, suffix_models = _escape_models()
+        length_model, sign_model, suffix_models = _escape_models(self._backend)
         lengths = self.symbols(length_model, halves.size)
         negative = self.symbols(sign_model, halves.size) == 1
         magnitudes = halves + (np.int32(1) << lengths)
@@ -237,19 +212,22 @@ class PrefixDecoder:
     are settled as long as both ends of the range decode to the same.
     """
 
-    def __init__(self, tables: Tables, data: bytes, missing_bytes: int) -> None:
+    def __init__(
+        self, tables: Tables, data: bytes, missing_bytes: int, backend: Backend | None = None
+    ) -> None:
         """Start decoding.
 
         Args:
             tables: as for `PassDecoder`.
             data: Beginning of the stream.
             missing_bytes: How many bytes of it follow that are not there.
+            backend: as for `PassDecoder`.
         """
-        self._tables, self._is_over = tables, False
+        self._tables, self._backend, self._is_over = tables, backend or chosen(), False
         # While both ends decode alike they differ by less than the range, which is refilled when
         # it falls below 2**32: no more than 8 bytes beyond the beginning are ever looked at.
         ends = (data, data + b"\xff" * min(missing_bytes, 8))
-        self._decoders = [PassDecoder(tables, end.rstrip(b"\0")) for end in ends]
+        self._decoders = [PassDecoder(tables, end.rstrip(b"\0"), self._backend) for end in ends]
 
     def decode(self, indexes: NDArray) -> NDArray[np.int32] | None:
         """Decode a pass as `PassDecoder.decode`, `MISSING` where it hangs on missing bytes.
@@ -258,11 +236,11 @@ class PrefixDecoder:
         """
         if self._is_over:
             return None
-        order, groups = _grouped(self._tables, indexes)
+        order, groups = _grouped(self._backend, self._tables, indexes)
         values = np.full(np.size(indexes), MISSING, np.int32)
         escapes = _Escapes()
         for first, stop, half, model in groups:
-            symbols = self._settled(lambda decoder, m=model, n=stop - first: decoder.symbols(m, n))
+            symbols = self._settled(partial(PassDecoder.symbols, model=model, num=stop - first))
             values[first : first + len(symbols)] = escapes.sort_out(symbols, first, half)
         if escapes:
             settled = self._settled(lambda decoder: decoder.escapes(escapes.halves))
@@ -289,7 +267,9 @@ class PrefixDecoder:
         return one
 
 
-def _grouped(tables: Tables, indexes: NDArray) -> tuple[NDArray[np.intp], Iterator[_Group]]:
+def _grouped(
+    backend: Backend, tables: Tables, indexes: NDArray
+) -> tuple[NDArray[np.intp], Iterator[_Group]]:
     """Return the stable order of `indexes`, largest first, and the groups of equal row in it."""
     indexes = np.asarray(indexes)
     if indexes.dtype.kind not in "iu":
@@ -300,7 +280,7 @@ def _grouped(tables: Tables, indexes: NDArray) -> tuple[NDArray[np.intp], Iterat
     reversed_rows = (last - indexes.ravel()).astype(np.uint16)  # numpy sorts these by radix
     stops = np.cumsum(np.bincount(reversed_rows, minlength=tables.num_rows))
     starts = stops - np.diff(stops, prepend=0)
-    models = _row_models(tables)
+    models = _row_models(backend, tables)
     groups = (
         (int(starts[k]), int(stops[k]), int(tables.half_widths[last - k]), models[last - k])
         for k in np.flatnonzero(stops > starts)

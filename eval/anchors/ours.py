@@ -137,7 +137,7 @@ class ImgcodecCodec:
         with contextlib.ExitStack() as undo:
             for owner, names in (
                 (coder.PassEncoder, ("encode", "to_bytes")),
-                (coder.PassDecoder, ("decode", "finish")),
+                (coder.PassDecoder, ("decode",)),
             ):
                 for method_name in names:
                     original = getattr(owner, method_name)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imgcodec.codec.stream.coder import PassDecoder, PassEncoder
 from imgcodec.eval.anchors.base import AnchorError, ImageCodec
 from imgcodec.eval.anchors.registry import codec_names, get_codec, split_names
 from imgcodec.eval.metrics.pixel import mse, psnr_of_mse
@@ -119,6 +120,17 @@ def test_tunes_of_avif_change_the_bytes_and_each_description_names_its_own(data_
 )
 def test_description_has_the_version_of_the_library(name: str, library: str) -> None:
     assert re.search(library, available(name).describe_codec())
+
+
+def test_seconds_of_entropy_coding_are_told_of_our_own_models(photo_like) -> None:
+    codec = get_codec("imgcodec-beta")
+    before = dict(vars(PassEncoder)), dict(vars(PassDecoder))
+    with codec.entropy_clock() as seconds:
+        data = codec.encode(photo_like[:64, :64], 60)
+        encoding_s = seconds()
+        codec.decode(data)
+        assert 0 < encoding_s < seconds()
+    assert (dict(vars(PassEncoder)), dict(vars(PassDecoder))) == before
 
 
 def test_looks_name_the_tune_of_avif() -> None:
