@@ -71,7 +71,7 @@ class CvbImageFile(ImageFile.ImageFile):
         largest = min(side // wanted for side, wanted in zip(self.size, size, strict=True))
         self._scale = max(scale for scale in SCALES if scale <= max(largest, 1))
         box = (0, 0, self.width / self._scale, self.height / self._scale)
-        self._size = tuple(-(-side // self._scale) for side in self.size)
+        self._size = (-(-self.width // self._scale), -(-self.height // self._scale))
         self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
         return self.mode, box
 
