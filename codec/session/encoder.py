@@ -27,6 +27,9 @@ from imgcodec.codec.weights.store import load_model
 
 logger = logging.getLogger(__name__)
 
+SLOW_EFFORT = 5
+"""From this effort on, lossless coding of photographs takes its time too."""
+
 
 class Encoder:
     """A picture with the model and everything else that makes files of it.
@@ -73,7 +76,8 @@ class Encoder:
         self._metadata = {name: metadata[name] for name in metadata.keys() & kept}
         height, width = self.picture.pixels.shape[:2]
         self._tiles = tile_grid(height, width, options.tile_px, model.stride_px)
-        self.chooser = ExactChooser(self.picture.pixels, options.exact)
+        is_best = options.effort >= SLOW_EFFORT
+        self.chooser = ExactChooser(self.picture.pixels, options.exact, is_best=is_best)
 
     @torch.inference_mode()
     def at(

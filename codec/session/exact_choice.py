@@ -50,15 +50,16 @@ class ExactChooser:
     Args:
         pixels: uint8 (H, W, 3).
         choice: "auto", "none" or "all".
+        is_best: code photographs without loss as well as possible too, slowly.
 
     Raises:
         OptionError: an unknown choice.
     """
 
-    def __init__(self, pixels: NDArray[np.uint8], choice: str) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], choice: str, *, is_best: bool = False) -> None:
         if choice not in EXACT_CHOICES:
             raise OptionError(f"exact must be one of {', '.join(EXACT_CHOICES)}, not {choice!r}")
-        self._pixels, self._choice = pixels, choice
+        self._pixels, self._choice, self._is_best = pixels, choice, is_best
         self._grid = block_grid(*pixels.shape[:2])
         self._payloads: dict[bytes, bytes] = {}
 
@@ -109,10 +110,14 @@ class ExactChooser:
         return sorted(places, key=lambda place: -gains[place])
 
     def encode(self, mask: NDArray[np.bool_]) -> bytes:
-        """Return the payload of the chunk of the exact blocks of a mask, as small as can be."""
+        """Return the payload of the chunk of the exact blocks of a mask.
+
+        Of pictures with graphics it is as small as can be: there it pays most.
+        """
         key = np.packbits(mask).tobytes()
         if key not in self._payloads:
-            self._payloads[key] = encode_exact(ExactBlocks(mask, self._pixels), is_best=True)
+            is_best = self._is_best or bool(self._candidates.any())
+            self._payloads[key] = encode_exact(ExactBlocks(mask, self._pixels), is_best=is_best)
         return self._payloads[key]
 
     def is_everything_better(self, loaded: LoadedModel, num_bytes: int) -> bool:

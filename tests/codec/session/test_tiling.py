@@ -88,6 +88,7 @@ def test_tiled_files_cost_and_look_the_same(tune, excess):
     assert sizes[256] < 1.1 * sizes[1024]  # nine streams instead of one
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
 def test_24_megapixels_stay_below_2_gib():
     done = subprocess.run(
