@@ -250,7 +250,7 @@ class BetaModel(CodecModel):
             z = z_rows.new_zeros(z_rows.shape, dtype=own.dtype)
         features = self.h_s(z / z_gain)
         row_features = self.exact["features"](z, exact, arithmetic)
-        gain = self._local_gain((own @ self.log_gain).exp()[:, :, None, None], features)
+        gain = (own @ self.log_gain).exp()[:, :, None, None]
         known = None
         for latent in self._latents()[: 1 if leading_alone else None]:
             count = len(latent.unit)
@@ -258,7 +258,7 @@ class BetaModel(CodecModel):
                 None if y is None else y[:, :count],
                 features,
                 row_features,
-                gain[:, :count],
+                self._local_gain(gain[:, :count], features),
                 exact,
                 coder,
                 arithmetic,
@@ -351,13 +351,15 @@ class BetaModel(CodecModel):
         return y / self.y_deviation[:, None, None]
 
     def _local_gain(self, gain: Tensor, features: Tensor) -> Tensor:
-        """Return the gains (B, M, h, w) of a picture, from those of its rate (B, M, 1, 1).
+        """Return the gains (B, N, h, w) of the first latents, from those of the rate (B, N, 1, 1).
 
         Features say where the eye forgives: there the step is wider.
         """
         if self.widths is None:
             return gain
-        log_width = self.widths(features).float().clamp(-WIDTH_LIMIT, WIDTH_LIMIT)
+        count = gain.shape[1]
+        widths = F.conv2d(features, self.widths.weight[:count], self.widths.bias[:count])
+        log_width = widths.float().clamp(-WIDTH_LIMIT, WIDTH_LIMIT)
         return gain * torch.exp(-log_width)
 
 
