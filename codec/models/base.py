@@ -205,9 +205,9 @@ class CodecModel(nn.Module, ABC):
     def code_leading(self, shape: tuple[int, int], quality: int, coder: Coder) -> Tensor:
         """Walk through the passes of the latents that lead; return them (1, M', h, w).
 
-        Arguments as of `code`, for decoding; only where there are `leading_channels`.
+        Arguments as of `code`, for decoding. A family whose other passes can wait leaves them out.
         """
-        raise NotImplementedError
+        return self.code(shape, quality, coder)[:, : self.leading_channels]
 
     def fine_latents(self, y_hat: Tensor) -> Tensor | None:
         """Return those latents (1, M', H/16, W/16) that thumbnails are made of, if any."""

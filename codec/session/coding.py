@@ -154,7 +154,7 @@ def decode_latents(
     model = loaded.model
     channels = model.leading_channels if leading_alone else model.latent_channels
     y_hat = torch.zeros(1, channels, region.height // stride, region.width // stride)
-    is_empty = True
+    numbers, is_empty = _numbers(all_levels), True
     for number, tile in enumerate(grid):
         rows, tile_rows = _overlap(region.top, region.height, tile.top, tile.height, stride)
         columns, tile_columns = _overlap(region.left, region.width, tile.left, tile.width, stride)
@@ -162,7 +162,7 @@ def decode_latents(
             decoders = _decoders(loaded.tables, stream, number)
             of_names = {
                 name: decoders[segment]
-                for name, segment in _numbers(all_levels).items()
+                for name, segment in numbers.items()
                 if segment < len(decoders) and name in names
             }
             coder = Read(

@@ -40,7 +40,7 @@ PRICE_MARGIN = 0.8
 """Exact blocks must be cheaper by this factor: the model pays for the edges of what they leave."""
 WEBP_OVERHEAD_BYTES = 26
 """Of a lossless WebP file of one block of one colour."""
-LEAST_GAIN = 0.5
+BEST_TO_FAST = 0.5
 """Lossless coding at its best makes files at least this large, relative to those it makes fast."""
 
 
@@ -130,9 +130,11 @@ class ExactChooser:
         if not is_auto or not self._candidates.any():
             return False
         candidates_bytes = self._exact_bits[self._candidates].sum() / 8
-        if num_bytes <= LEAST_GAIN * max(candidates_bytes, self._fast_bytes):
-            return False
-        return num_bytes >= len(self.everything)
+        return (
+            num_bytes > BEST_TO_FAST * candidates_bytes
+            and num_bytes > BEST_TO_FAST * self._fast_bytes
+            and num_bytes >= len(self.everything)
+        )
 
     @cached_property
     def _fast_bytes(self) -> int:

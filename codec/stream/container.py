@@ -268,16 +268,10 @@ def _split(payload: bytes, num_tiles: int) -> list[bytes]:
     Raises:
         CorruptStreamError: it is not what `_join` writes.
     """
-    if not payload:
-        return [b""] * num_tiles
-    cursor = Cursor(payload)
-    try:
-        lengths = [cursor.take_varint() for _ in range(num_tiles - 1)]
-        streams = [cursor.take(length) for length in lengths]
-    except TruncatedStreamError as error:
-        raise CorruptStreamError("a segment is shorter than its streams") from error
-    streams.append(cursor.take(cursor.remaining))
-    if not any(streams):
+    streams = _cut_chunk(payload, len(payload), num_tiles).streams
+    if len(streams) < num_tiles:
+        raise CorruptStreamError("a segment is shorter than its streams")
+    if payload and not any(streams):
         raise CorruptStreamError("a segment without data is not empty")
     return streams
 
