@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+CHUNK = 4096
+"""Patches whose covariance is taken at once."""
+
 
 def klt_of_patches(patches: Tensor, num_components: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean, leading eigenvectors and standard deviations of patches.
@@ -16,10 +19,12 @@ def klt_of_patches(patches: Tensor, num_components: int) -> tuple[Tensor, Tensor
     Returns:
         mean (D,), basis (M, D) with orthonormal rows by falling variance, deviations (M,).
     """
-    patches = patches.double()
-    mean = patches.mean(dim=0)
-    centred = patches - mean
-    covariance = centred.T @ centred / (len(patches) - 1)
+    mean = patches.mean(dim=0, dtype=torch.float64)
+    covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    for chunk in patches.split(CHUNK):  # in float64 all of them would need twice their memory
+        centred = chunk.double() - mean
+        covariance += centred.T @ centred
+    covariance /= len(patches) - 1
     values, vectors = torch.linalg.eigh(covariance)
     order = torch.argsort(values, descending=True)[:num_components]
     basis = vectors[:, order].T.contiguous()

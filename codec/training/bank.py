@@ -129,8 +129,8 @@ class CropBank:
     def patches(self, count: int, side: int, rng: random.Random) -> Tensor:
         """Return (count, 3 * side^2) pixel-unshuffled patches minus 0.5, for the KLT."""
         per_crop = (self.crop_px // side) ** 2
-        rows = []
-        for _ in range(-(-count // per_crop)):
+        patches = torch.empty(count, 3 * side**2)
+        for rows in patches.split(per_crop):
             crop = self._crop(rng, 0.5, 0.5, 0.5)[None] - 0.5
-            rows.append(F.pixel_unshuffle(crop, side)[0].flatten(1).T)
-        return torch.cat(rows)[:count]
+            rows.copy_(F.pixel_unshuffle(crop, side)[0].flatten(1).T[: len(rows)])
+        return patches

@@ -125,7 +125,7 @@ def train(
     elif not resume:
         count = min(60000, PATCH_VALUES // (3 * model.stride_px**2))
         patches = bank.patches(count, model.stride_px, random.Random(cfg.seed))
-        model.init_from_patches(patches.cpu())
+        model.init_from_patches(patches)
     if cfg.only == DECODER:
         model.eval()  # codebooks that follow the latents stay where they are
         for name, parameter in model.named_parameters():

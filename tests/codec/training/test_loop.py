@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -21,6 +19,7 @@ from imgcodec.codec.training.checkpoint import load_initial_weights, runs_of_wei
 from imgcodec.codec.training.loop import train
 from imgcodec.codec.training.optim import build_optimisers, orthogonalise
 from tests.codec.conftest import smooth_pictures, tiny_recipe_of
+from tests.memory import peak_mib
 
 
 def _with(recipe, **changes):
@@ -269,7 +268,6 @@ def test_minutes_are_those_that_someone_waits(
 def test_the_memory_of_a_run_does_not_grow_with_its_pictures(tmp_path):
     """A thousand photographs of 512 px are 800 MB; the default recipe needs 1.5 GB at the most."""
     code = f"""
-import resource, sys
 from pathlib import Path
 import numpy as np
 from imgcodec.codec.training.loop import train
@@ -283,7 +281,5 @@ rng = np.random.default_rng(0)
 block = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
 pictures = (("noise", np.tile(block, (8, 8, 1))) for _ in range(1000))
 train(recipe, pictures, Path({str(tmp_path)!r}))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(ran.stdout.split()[-1]) < 1500
+    assert peak_mib(code) < 1500
