@@ -64,13 +64,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _lines() -> Iterator[object]:
-    """Yield them once each; all codes of one codebook do while there is no time."""
+    """Yield them once each; one codebook of full size takes long enough."""
     for line in dict.fromkeys(_examples()):
         is_slow = line.startswith("imgcodec codebook --model")
         yield pytest.param(line, marks=[pytest.mark.slow] if is_slow else [])
 
 
-@pytest.mark.parametrize("line", _lines())
+@pytest.mark.parametrize("line", list(_lines()))
 def test_examples_of_help_work(invoke, folder, files, line):
     picture = Image.frombytes("RGB", (64, 48), files["pixels"])
     for name in (

@@ -266,7 +266,7 @@ def read_back():
             yield pytest.param(format, mode, marks=[pytest.mark.slow] if is_large else [])
 
 
-@pytest.mark.parametrize(("format", "mode"), read_back())
+@pytest.mark.parametrize(("format", "mode"), list(read_back()))
 def test_what_pillow_wrote_comes_back_as_pillow_shows_it(format, mode, tiny_weights):
     data = as_pillow_writes(format, mode)
     if data is None:
