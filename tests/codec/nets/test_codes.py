@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from imgcodec.codec.models.discrete import choice_tables
+from imgcodec.codec.nets import capsules as capsules_module
 from imgcodec.codec.nets.capsules import Capsules, squash
 from imgcodec.codec.nets.choices import (
     NUM_ROWS,
@@ -90,6 +91,13 @@ def test_tree_order_puts_near_codes_into_one_block():
         assert ((blocks.amax(1) - blocks.amin(1)) < width / 15).all()
 
 
+@pytest.fixture
+def _short_fit(monkeypatch):
+    """For what does not depend on how near the start is to its data."""
+    monkeypatch.setattr(capsules_module, "FIT_STEPS", 20)
+
+
+@pytest.mark.usefixtures("_short_fit")
 def test_gradients_reach_the_capsule_weights():
     """As published, CVGAN leaves them out of the optimiser."""
     for straight_through in (True, False):
@@ -104,6 +112,7 @@ def test_gradients_reach_the_capsule_weights():
         assert residual.grad.abs().max() > 0
 
 
+@pytest.mark.usefixtures("_short_fit")
 def test_capsules_decode_without_routing():
     capsules = _capsules()
     capsules.init_from_vectors(torch.randn(2000, 6))
