@@ -40,9 +40,8 @@ export async function decodeTile(weights, shape, quality, reader, nets) {
   const z = Float64Array.from(answer ?? zIndexes, (q) => (answer && q !== MISSING ? q : 0));
   const rowFeatures = answer ? rowFeaturesOf(weights, z, tensor, zHeight, zWidth) : null;
   const n = height * width;
-  const float = nets && (await nets.begin(z, at, zHeight, zWidth));
+  const float = nets && (await nets.begin(z, zHeight, zWidth));
   const gain = tensor("log_gain").map(Math.exp);
-  const deviation = weights.get("y_deviation");
   const common = {
     passes: sizes.num_passes,
     height,
@@ -52,16 +51,9 @@ export async function decodeTile(weights, shape, quality, reader, nets) {
     base: tensor("y_log_scale"),
     features: rowFeatures,
     isOver: answer === null,
-    step: (place) => (float.width ? float.width[place] : 1) / gain[Math.floor(place / n)],
+    step: (place) => 1 / (gain[Math.floor(place / n)] * (float.widening?.[place] ?? 1)),
   };
-  const meanOf = (name, channels) => {
-    if (!float) return null;
-    return async (number, decoded) => {
-      const normalised = Float32Array.from(decoded, (value, i) => value / deviation[Math.floor(i / n)]);
-      const mean = await float.mean(`${name}.${number}`, normalised, channels);
-      return mean.map((value, i) => value * deviation[Math.floor(i / n)]);
-    };
-  };
+  const meanOf = (name) => float && ((number, decoded) => float.mean(name, number, decoded));
   let known = null;
   if (lead) {
     known = await decodeMasked(
@@ -71,7 +63,7 @@ export async function decodeTile(weights, shape, quality, reader, nets) {
         channels: lead,
         first: 0,
         rows: "exact.lead_rows",
-        mean: meanOf("lead_means", lead),
+        mean: meanOf("lead_mean"),
       },
       weights,
       reader,
@@ -86,7 +78,7 @@ export async function decodeTile(weights, shape, quality, reader, nets) {
       first: lead,
       rows: "exact.rows",
       known,
-      mean: meanOf("means", channels),
+      mean: meanOf("mean"),
     },
     weights,
     reader,

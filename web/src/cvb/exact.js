@@ -35,21 +35,43 @@ export function pointwise(weights, prefix, x, n, into = null) {
     const row = out.subarray(o * n, (o + 1) * n);
     for (let i = 0; i < n; i++) row[i] += bias[o];
   }
+  const input = new Float64Array(n);
+  const places = new Int32Array(n);
   for (let c = 0; c < channels; c++) {
-    const input = x.subarray(c * n, (c + 1) * n);
     // What is decoded is mostly zeros: only the others are multiplied.
-    const places = [];
-    for (let i = 0; i < n; i++) if (input[i] !== 0) places.push(i);
-    if (!places.length) continue;
-    const isDense = places.length > 0.7 * n;
-    for (let o = 0; o < bias.length; o++) {
-      const w = weight[o * channels + c];
-      const start = o * n;
-      if (isDense) for (let i = 0; i < n; i++) out[start + i] += w * input[i];
-      else for (const i of places) out[start + i] += w * input[i];
+    let count = 0;
+    for (let i = 0; i < n; i++) {
+      const value = x[c * n + i];
+      if (value !== 0) {
+        input[count] = value;
+        places[count++] = i;
+      }
     }
+    if (count) accumulate(out, weight, channels, c, input, count === n ? null : places, count, n);
   }
   return out;
+}
+
+/** Add to all outputs what one input channel gives, at these places (all, if null). */
+function accumulate(out, weight, channels, channel, input, places, count, n) {
+  const outputs = out.length / n;
+  let o = 0;
+  for (; o + 4 <= outputs; o += 4) {
+    const [w0, w1, w2, w3] = [0, 1, 2, 3].map((k) => weight[(o + k) * channels + channel]);
+    const [a, b, c, d] = [o * n, (o + 1) * n, (o + 2) * n, (o + 3) * n];
+    for (let k = 0; k < count; k++) {
+      const i = places === null ? k : places[k];
+      const value = input[k];
+      out[a + i] += w0 * value;
+      out[b + i] += w1 * value;
+      out[c + i] += w2 * value;
+      out[d + i] += w3 * value;
+    }
+  }
+  for (; o < outputs; o++) {
+    const w = weight[o * channels + channel];
+    for (let k = 0; k < count; k++) out[o * n + (places === null ? k : places[k])] += w * input[k];
+  }
 }
 
 /** Depthwise 3x3 convolution with zero padding, of (C, h, w). */

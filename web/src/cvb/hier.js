@@ -42,7 +42,6 @@ export async function decodeTile(weights, shape, quality, reader, nets) {
     if (!isOver) features = rowFeatures(weights, k, above, features, at, height, width);
     const float = nets && (await nets.level(k, hats, at, height, width));
     const gain = atAnchor(weights.get(`${prefix}.log_gain`), at[k], anchors).map(Math.exp);
-    const spread = weights.get(`${prefix}.spread`);
     const { integers, decoded } = await decodeMasked(
       {
         name: `l${k + 1}.`,
@@ -58,11 +57,7 @@ export async function decodeTile(weights, shape, quality, reader, nets) {
         features,
         isOver,
         step: (place) => 1 / gain[Math.floor(place / n)],
-        mean: float && (async (number, known) => {
-          const normalised = Float32Array.from(known, (value, i) => value / spread[Math.floor(i / n)]);
-          const mean = await float.mean(number, normalised);
-          return mean.map((value, i) => value * spread[Math.floor(i / n)]);
-        }),
+        mean: float && float.mean,
       },
       weights,
       reader,
