@@ -20,9 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from imgcodec.codec.families.cv import vectors_of_capsules
 from imgcodec.codec.nets.blocks import pointwise
 from imgcodec.codec.nets.codebook import Quantised, k_means, nearest, tree_order
-from imgcodec.codec.nets.exact import BIAS_BITS, Grid
+from imgcodec.codec.nets.exact import Grid
+from imgcodec.codec.numeric.exact import BIAS_BITS
 
 ROUTING_ROUNDS = 3
 POSES = Grid(BIAS_BITS - 4)
@@ -136,21 +138,20 @@ class Capsules(nn.Module):
             auxiliary,
         )
 
-    def encode(self, residual: Tensor) -> Tensor:
-        """Return codes (h, w) of a residual (D, h, w)."""
-        flat = residual.permute(1, 2, 0).reshape(-1, residual.shape[0]).float()
-        codes = []
-        for part in flat.split(CHUNK):
-            routing, lengths = self._route(part)
-            chosen = routing.argmax(dim=1)
-            level = self._level(lengths.gather(1, chosen[:, None])[:, 0])
-            codes.append((chosen << self.level_bits) | level)
-        return torch.cat(codes).reshape(residual.shape[1:])
+    def codes(self, vectors: Tensor) -> Tensor:
+        """Return the codes (N,) of vectors (N, D)."""
+        routing, lengths = self._route(vectors.float())
+        chosen = routing.argmax(dim=1)
+        level = self._level(lengths.gather(1, chosen[:, None])[:, 0])
+        return chosen * 2**self.level_bits + level
+
+    def encode(self, vectors: Tensor) -> Tensor:
+        """Return the codes (N,) of any number of vectors (N, D)."""
+        return torch.cat([self.codes(part) for part in vectors.split(CHUNK)])
 
     def table(self) -> Tensor:
         """Return the vector of every code, (K * L, D) float64, on the grid once snapped."""
-        levels = self._value(torch.arange(2**self.level_bits, device=self.poses.device)).double()
-        return (self.poses.double()[:, None, :] * levels[:, None]).flatten(0, 1)
+        return vectors_of_capsules(self.poses, self.level_bits)
 
     def _route(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Return routing coefficients (N, K), averaged over primaries, and lengths (N, K)."""
