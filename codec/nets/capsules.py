@@ -156,9 +156,9 @@ class Capsules(nn.Module):
     def _route(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Return routing coefficients (N, K), averaged over primaries, and lengths (N, K)."""
         primary = self.primary((flat / self.scale)[:, :, None, None])
-        primary = squash(primary.float().reshape(len(flat), self.num_primary, -1), dim=2)
+        primary = squash(primary.float().reshape(flat.shape[0], self.num_primary, -1), dim=2)
         predictions = torch.bmm(primary.transpose(0, 1), self.transforms.flatten(2))
-        predictions = predictions.reshape(self.num_primary, len(flat), -1, len(self.poses))
+        predictions = predictions.reshape(self.num_primary, flat.shape[0], -1, len(self.poses))
         # Early rounds only say where to look: agreement with their outputs, summed up, gives the
         # coefficients of the last round, and the gradient flows through that.
         with torch.no_grad():

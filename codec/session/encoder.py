@@ -20,7 +20,7 @@ from imgcodec.codec.session.painting import paint_over
 from imgcodec.codec.session.timing import Progress, Timer
 from imgcodec.codec.stream.container import Header, Stream, parse_metadata_names, write_stream
 from imgcodec.codec.stream.tiles import tile_grid
-from imgcodec.codec.weights.backends import require_torch
+from imgcodec.codec.weights.backends import require_package
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import load_model
 
@@ -68,7 +68,7 @@ class Encoder:
         if options.effort > 1 and not model.can_price_errors:
             raise OptionError(f"{model.family} has no latents to refine: its only effort is 1")
         if options.effort > 1:
-            require_torch("effort beyond 1")
+            require_package("torch", "effort beyond 1")
         if model.is_gray_only and np.ptp(self.picture.pixels, axis=2).any():
             logger.warning("%s keeps no colours: the picture becomes grey", model.family)
         self._allocation = allocation_of(model, options.level_bits)

@@ -58,14 +58,15 @@ def backend_of(info: ModelInfo, decoder: str = FIDELITY) -> Backend:
     return Backend(TORCH, reason)
 
 
-def require_torch(purpose: str) -> None:
-    """Refuse what needs torch where it is not installed.
+def require_package(name: str, purpose: str) -> None:
+    """Refuse what needs a package of the extra `torch` where it is not installed.
 
     Args:
+        name: of the package.
         purpose: what needs it, such as "effort beyond 1".
 
     Raises:
         MissingPackageError: it is not.
     """
-    if not find_spec("torch"):
-        raise MissingPackageError(f"{purpose} needs torch, which is not installed: {TORCH_EXTRA}")
+    if not find_spec(name):
+        raise MissingPackageError(f"{purpose} needs {name}, which is not installed: {TORCH_EXTRA}")

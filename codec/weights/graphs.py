@@ -1,9 +1,8 @@
 """Graphs of the float networks of a model, and ONNX Runtime, which runs them.
 
-`graphs/<weights>/` beside a weights file holds ONNX files without weights of their own: their
-initializers point into the safetensors files. `graphs.json` lists the networks: the file of each,
-and the outputs that are its own, since those that share their inputs share a file. Graphs are made
-by `training.graphs`.
+`graphs/<weights>/` beside a weights file holds a file for each network, without weights of its own:
+initializers point into the safetensors files. `graphs.json` lists them, with the hash of the
+weights. Graphs are made by `training.graphs`.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ class Network:
 
     Attributes:
         file: the graph.
-        inputs: names, in the order of the arguments.
+        inputs: names, in the order of the arguments; None for one that has no effect.
         outputs: names; None for one that the network does not have.
     """
 
     file: Path
-    inputs: tuple[str, ...]
+    inputs: tuple[str | None, ...]
     outputs: tuple[str | None, ...]
 
 
@@ -109,17 +108,21 @@ class OnnxNets:
 
 
 def _run(network: Network, weights: Path, arrays: Sequence[np.ndarray]) -> Any:
-    session, options = _session(network.file, weights, num_threads())
-    feeds = dict(zip(network.inputs, map(np.ascontiguousarray, arrays), strict=True))
+    session = _session(network.file, weights, num_threads())
+    feeds = {
+        name: np.ascontiguousarray(array)
+        for name, array in zip(network.inputs, arrays, strict=True)
+        if name is not None
+    }
     wanted = [name for name in network.outputs if name is not None]
-    found = iter(session.run(wanted, feeds, options))
+    found = iter(session.run(wanted, feeds))
     outputs = tuple(None if name is None else next(found) for name in network.outputs)
     return outputs[0] if len(outputs) == 1 else outputs
 
 
 @lru_cache(maxsize=64)
-def _session(file: Path, weights: Path, threads: int) -> tuple[Any, Any]:
-    """Return a session of a graph, and how to run it: no more than an output needs."""
+def _session(file: Path, weights: Path, threads: int) -> Any:
+    """Return a session of a graph."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -129,12 +132,9 @@ def _session(file: Path, weights: Path, threads: int) -> tuple[Any, Any]:
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(weights)
     )
-    session = onnxruntime.InferenceSession(
+    return onnxruntime.InferenceSession(
         file.read_bytes(), options, providers=["CPUExecutionProvider"]
     )
-    run_options = onnxruntime.RunOptions()
-    run_options.only_execute_path_to_fetches = True
-    return session, run_options
 
 
 _threads = 0

@@ -30,7 +30,7 @@ from imgcodec.codec.families.registry import config_of, find_family
 from imgcodec.codec.numeric.parameters import as_stored, tree_of
 from imgcodec.codec.numeric.thumbnail import Thumbnail
 from imgcodec.codec.stream.tables import Tables
-from imgcodec.codec.weights.backends import ONNXRUNTIME, backend_of, require_torch
+from imgcodec.codec.weights.backends import ONNXRUNTIME, backend_of, require_package
 from imgcodec.codec.weights.graphs import Graphs, OnnxNets, graphs_of
 from imgcodec.codec.weights.installed import (
     FIDELITY,
@@ -85,7 +85,7 @@ class LoadedModel:
         Raises:
             MissingPackageError: torch is not installed.
         """
-        require_torch(f"{self.info.id} with gradients")
+        require_package("torch", f"{self.info.id} with gradients")
         from imgcodec.codec.models.stored import model_of_arrays
 
         model = model_of_arrays(self.info.family, self.sizes, self.arrays)
@@ -121,10 +121,10 @@ def hash_of_tensors(arrays: Mapping[str, NDArray]) -> str:
 @lru_cache(maxsize=4)
 def _load(model_path: Path, decoder_file: Path, _mtime_ns: int, backend: str) -> LoadedModel:
     info = read_info(model_path)
-    arrays, metadata = _read_arrays(model_path)
+    arrays, metadata = read_tensors(model_path)
     is_other = decoder_file != model_path
     if is_other:
-        others, details = _read_arrays(decoder_file)
+        others, details = read_tensors(decoder_file)
         if details.get("model_hash") != info.hash:
             raise UnknownModelError(f"{decoder_file} belongs to other weights than {info.id}")
         if not set(others) <= set(arrays):
@@ -189,8 +189,12 @@ def _pop_thumbnails(arrays: dict[str, NDArray]) -> dict[int, Thumbnail]:
     }
 
 
-def _read_arrays(path: Path) -> tuple[dict[str, NDArray], dict[str, str]]:
-    """Return tensors and metadata of a file whose hash is right."""
+def read_tensors(path: Path) -> tuple[dict[str, NDArray], dict[str, str]]:
+    """Return tensors and metadata of a weights file.
+
+    Raises:
+        UnknownModelError: it cannot be read, or does not have the hash of its metadata.
+    """
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
