@@ -48,7 +48,7 @@ def command(out: str, model: str, stage: int, force: bool, console: Console) -> 
     from imgcodec.eval.looks.codebooks import codebook_sheet, draw_codebook
 
     loaded = load_model(find_model(model))
-    drawing = draw_codebook(loaded.model, stage)
+    drawing = draw_codebook(loaded.torch_model, stage)
     about = (
         f"{loaded.info.id}, stage {stage}: {drawing.num_codes} codes, "
         f"{drawing.used_share:.1%} in use, perplexity {drawing.perplexity:.0f}"

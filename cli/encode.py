@@ -175,10 +175,9 @@ def encode_file(
         limit = MAX_PIXELS if max_pixels is None else max_pixels
         picture = read_picture(read_source(source), frame=frame, strict=strict, max_pixels=limit)
     with timer.stage("starting"):
-        import torch
-
         from imgcodec.codec import api
         from imgcodec.codec.session.inspection import exact_share_of
+        from imgcodec.codec.weights.graphs import num_threads
         from imgcodec.codec.weights.installed import find_model_of_stream
 
     extra: dict[str, Any] = {}
@@ -213,7 +212,7 @@ def encode_file(
         "tune": tune_of(info.id),
         "tiles": header.num_tiles,
         "tile_px": header.tile_px,
-        "threads": torch.get_num_threads(),
+        "threads": num_threads(),
         "stages": timer.seconds,
         **extra,
     }

@@ -23,9 +23,8 @@ from imgcodec.codec.picture.exact import block_grid, decode_exact
 from imgcodec.codec.picture.read import PictureSource
 from imgcodec.codec.session.decoder import decode_picture
 from imgcodec.codec.session.encoder import Encoder
-from imgcodec.codec.session.refinement import Progress
 from imgcodec.codec.session.targets import MAX_QUALITY, Found, Repair, Target, meet_target, psnr_db
-from imgcodec.codec.session.timing import Timer
+from imgcodec.codec.session.timing import Progress, Timer
 from imgcodec.codec.stream.container import (
     MAX_PIXELS,
     MIN_TILE_LOG2,

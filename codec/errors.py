@@ -21,6 +21,10 @@ class UnknownModelError(CodecError):
     """The stream or the caller names a model whose weights are not installed."""
 
 
+class MissingPackageError(CodecError):
+    """A package is not installed that this needs; the message says which."""
+
+
 class ImageFormatError(CodecError):
     """A picture cannot be read, or cannot be written in the format that was asked for."""
 

@@ -48,7 +48,7 @@ def elbo_of(model: str, digits: np.ndarray, seed: int = 0) -> dict[str, float]:
     info = find_model(model)
     if info.family != "convvae":
         raise OptionError(f"{info.id} is of the family {info.family}, not convvae")
-    network = load_model(info).model
+    network = load_model(info).torch_model
     torch.manual_seed(seed)
     totals: dict[str, float] = {}
     for start in range(0, len(digits), BATCH):

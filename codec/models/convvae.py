@@ -1,122 +1,47 @@
-"""The convvae family: a convolutional VAE on digits, one latent vector for each block.
-
-    x (3, 32, 32) -- mean of the channels --> grey (1, 32, 32)
-        |  g_a: three convolutions 4x4 of stride 2, one matrix
-        v
-    posterior N(mu, sigma^2) of the latent vector (M), prior N(0, 1)
-        |
-        |  training: z = mu + sigma * noise          coding: q = round(mu * gain), z = q / gain
-        v
-    g_s: one matrix, three transposed convolutions --> logits (1, 32, 32) + pixel bias
-        |
-        v
-    x_hat = sigmoid(logits), the same in all channels: colour is lost
-
-A block of 32x32 pixels has a latent vector of its own, so a larger picture is a grid of blocks. A
-digit of 28x28 is one block, continued to the right and below as the codec pads every picture.
-
-Rate and distortion as in every family: the bits are the Kullback-Leibler divergence of the
-posterior, the auxiliary loss is the negative log-likelihood in bits per pixel. With the weights
-``rate: beta``, ``mse: 0`` and ``lambda_weight_power: 0`` training minimises the negative ELBO
-(beta = 1) or that of a beta-VAE. The black border of a padded digit takes part in the loss, so that
-every pixel of a block is defined; the figures in nats leave it out.
-
-Coding rounds the mean. The step of a channel follows its posterior's deviation, and quality moves
-all steps together by 1/32 neper, which moves the table rows by exactly a quarter. A channel that
-collapsed onto the prior has a narrow row and costs next to nothing.
-
-Sources: Kingma and Welling, arXiv 1312.6114; beta-VAE, Higgins et al. ICLR 2017; rounding the mean
-of a VAE with a step from its posterior, Yang et al. arXiv 2002.08158. The default sizes have
-262,000 parameters and take 2.5 kMAC/px to encode, 2.4 to decode.
-"""
+"""The convvae family in torch: modules, their start, and training; see `families.convvae`."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imgcodec.codec.models.base import CodecModel, TrainOutput, normal_tables
-from imgcodec.codec.models.coders import Block, Coder
-from imgcodec.codec.nets import rate
+from imgcodec.codec.families.convvae import BLOCK_PX, ConvVaeConfig, ConvVaeFamily, ConvVaeTerms
+from imgcodec.codec.models.base import TorchModel, TrainOutput
 from imgcodec.codec.nets.blocks import pointwise
-from imgcodec.codec.nets.exact import Arithmetic, Grid
-from imgcodec.codec.stream.tables import Tables
+from imgcodec.codec.nets.exact import Grid
+from imgcodec.codec.numeric import rate
 
-BLOCK_PX = 32
 DIGIT_PX = 28
 """The figures in nats count the pixels of this corner of a block."""
 COARSE_PX = 4
 """Side of the features between the convolutions and the matrices."""
 LAMBDA = 0.013
 """Weight of a squared error that a recipe may add: the criterion's reference."""
-POSTERIOR_QUALITY = 30
-"""At this quality rounding errs as much as the noise that the decoder was trained with."""
-QUALITIES_PER_NEPER = 32
 SCALE_ROWS = Grid(8, float(rate.NUM_ROWS))
 STATISTICS_DECAY = 0.99
 LOG_VARIANCE_LIMIT = 12.0
 FIRST_LOG_VARIANCE = -6.0
 MAX_FIRST_BLOCKS = 1024
-LIKELIHOODS = ("bernoulli", "gaussian")
 
 
-@dataclass(frozen=True)
-class ConvVaeConfig:
-    """Sizes of a convvae model; every field is stored with the weights.
+class ConvVaeModel(ConvVaeFamily, TorchModel):
+    """Encoder, decoder and rates of the convvae family.
 
-    Attributes:
-        latent_channels: M.
-        channels: of the features at 1/2; twice and four times as many at 1/4 and 1/8.
+    With ``rate: beta``, ``mse: 0`` and ``lambda_weight_power: 0`` training minimises the negative
+    ELBO (beta = 1) or that of a beta-VAE. The black border of a padded digit takes part in the
+    loss, so that every pixel of a block is defined; the figures in nats leave it out.
     """
 
-    latent_channels: int = 16
-    channels: int = 24
-
-
-@dataclass(frozen=True)
-class ConvVaeTerms:
-    """What the training of a convvae model needs to know.
-
-    Attributes:
-        likelihood: of a pixel, "bernoulli" (cross entropy of grey values in [0, 1]) or "gaussian".
-        deviation: standard deviation of the Gaussian likelihood.
-
-    Raises:
-        ValueError: unknown likelihood, or a deviation that is not positive.
-    """
-
-    likelihood: str = "bernoulli"
-    deviation: float = 0.2
-
-    def __post_init__(self) -> None:
-        if self.likelihood not in LIKELIHOODS:
-            raise ValueError(f"likelihood is {self.likelihood!r}: use {', '.join(LIKELIHOODS)}")
-        if not self.deviation > 0.0:
-            raise ValueError(f"deviation is {self.deviation}: must be positive")
-
-
-class ConvVaeModel(CodecModel):
-    """Encoder, decoder and rates of the convvae family; see the module docstring."""
-
-    is_gray_only = True
-    family = "convvae"
-    stride_px = BLOCK_PX
-    analysis_halo_px = 0
-    synthesis_halo_px = 0
-    max_level = 0.0
     exact_grids: ClassVar = {"scale_row": SCALE_ROWS}
-    decoder_prefixes = ("g_s.", "pixel_bias")
 
     def __init__(self, cfg: ConvVaeConfig, terms: ConvVaeTerms) -> None:
-        super().__init__(cfg, terms)
-        self.cfg, self.terms = cfg, terms
+        super().__init__(cfg)
+        self.terms = terms
         c, m = cfg.channels, cfg.latent_channels
-        self.latent_channels = m
         features = 4 * c * COARSE_PX**2
         self.g_a = nn.Sequential(
             nn.Conv2d(1, c, 4, stride=2, padding=1),  # (B, c, 16, 16)
@@ -191,63 +116,19 @@ class ConvVaeModel(CodecModel):
             stats={"elbo_nats": -(kl + recon), "kl_nats": kl, "recon_nats": recon},
         )
 
-    # ---- coding ------------------------------------------------------------------------
+    # ---- networks of the walk ----------------------------------------------------------
 
-    @staticmethod
-    def default_tables() -> Tables:
-        """Return normal tables."""
-        return normal_tables(max_half_width=127)
-
-    def passes(self, quality: int) -> tuple[tuple[str, ...], ...]:
-        """Return the one pass."""
-        return (("z",),)
-
-    def analysis(self, x: Tensor, quality: int) -> Tensor:
-        """Map pictures (B, 3, H, W) to posterior means (B, M, H/32, W/32), at every quality."""
+    def analyse(self, x: Tensor) -> Tensor:
+        """Map pictures to posterior means; see `ConvVaeFamily`."""
         grid = (x.shape[0], x.shape[2] // BLOCK_PX, x.shape[3] // BLOCK_PX)
         grey = _to_blocks(x.mean(dim=1, keepdim=True), BLOCK_PX)
         return _from_blocks(self._posterior(grey)[0], grid)
 
-    def synthesis(self, y_hat: Tensor, quality: int) -> Tensor:
-        """Map y_hat (B, M, h, w) to the means of pixels (B, 3, 32 h, 32 w) in [0, 1]."""
+    def synthesise(self, y_hat: Tensor) -> Tensor:
+        """Map y_hat to the means of pixels; see `ConvVaeFamily`."""
         grid = (y_hat.shape[0], y_hat.shape[2], y_hat.shape[3])
         blocks = torch.sigmoid(self._decode(_to_blocks(y_hat, 1)))
         return _from_blocks(blocks, grid).expand(-1, 3, -1, -1)
-
-    def walk(
-        self,
-        y: Tensor | None,
-        shape: tuple[int, int],
-        point: int,
-        coder: Coder,
-        arithmetic: Arithmetic,
-    ) -> Tensor:
-        """Code z, the only block; see `CodecModel.walk`.
-
-        Args:
-            y: (B, M, h, w) posterior means, None when decoding.
-            shape: (h, w).
-            point: the quality.
-            coder: who answers for the integers.
-            arithmetic: without effect, there are no networks.
-        """
-        finer = point - POSTERIOR_QUALITY
-        gain = (self.log_gain.float() + finer / QUALITIES_PER_NEPER).exp()[:, None, None]
-        # Sums of dyadic numbers in float64: exact, as long as a quality is a dyadic part of a row.
-        rows = self.scale_row.double() + finer * (rate.ROWS_PER_NEPER / QUALITIES_PER_NEPER)
-        rows = rows[None, :, None, None].expand(-1, -1, *shape)
-        error = None if y is None else y * gain
-        everywhere = torch.ones(rows.shape[1:], dtype=torch.bool, device=rows.device)
-        q = coder.code(Block("z", "z", everywhere, is_plain=True), error, rows)
-        if q is None:
-            return torch.zeros(1, self.latent_channels, *shape, device=gain.device)
-        return q / gain
-
-    def operating_point(self, quality: int) -> int:
-        """Return the quality."""
-        return quality
-
-    # ---- shared ------------------------------------------------------------------------
 
     def _posterior(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """Map blocks (N, 1, 32, 32) to mean and log-variance, each (N, M, 1, 1)."""

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from imgcodec.codec.models.masked import MaskedLatent
-from imgcodec.codec.nets.context import MeanNet, RowNet, pass_masks
+from imgcodec.codec.families.masked import pass_masks
+from imgcodec.codec.nets.context import MeanNet, RowNet
 from imgcodec.codec.nets.exact import BIASES
 
 
@@ -43,23 +43,9 @@ class Level(nn.Module):
         passes = range(num_passes)
         self.means = nn.ModuleList(MeanNet(channels, width, first=i == 0) for i in passes)
         self.rows = nn.ModuleList(RowNet(channels, exact_width, first=i == 0) for i in passes)
-        self.register_buffer("masks", pass_masks(num_passes, channels), persistent=False)
+        masks = torch.from_numpy(pass_masks(num_passes, channels).copy())
+        self.register_buffer("masks", masks, persistent=False)
 
     def normalise(self, latents: Tensor) -> Tensor:
         """Divide latents (B, M, h, w) by their deviations."""
         return latents / self.deviation[:, None, None]
-
-    def gain(self, weights: Tensor) -> Tensor:
-        """Return the gain (B, M, 1, 1) of anchor weights (B, A)."""
-        return (weights @ self.log_gain).exp()[:, :, None, None]
-
-    def latent(self, number: int) -> MaskedLatent:
-        """Return what codes the level, by its number, 0 for the coarsest."""
-        return MaskedLatent(
-            name=f"l{number + 1}.",
-            masks=self.masks,
-            means=self.means,
-            rows=self.rows,
-            log_scale=self.log_scale,
-            unit=self.spread,
-        )

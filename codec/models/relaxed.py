@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imgcodec.codec.models.coders import Block, Coder, thresholds_of
-from imgcodec.codec.nets.choices import bits_of_choices
-from imgcodec.codec.nets.rate import bits_of_integers, bits_of_residual, rows_to_indexes
-from imgcodec.codec.nets.rounding import round_by_cost, to_integers
+from imgcodec.codec.families.coders import Block, Coder, thresholds_of
+from imgcodec.codec.nets.rate import bits_of_choices, bits_of_integers, bits_of_residual
+from imgcodec.codec.numeric.rate import rows_to_indexes
+from imgcodec.codec.numeric.rounding import round_by_cost, to_integers
 from imgcodec.codec.stream.tables import Tables
 
 
@@ -31,7 +31,7 @@ class Train(Coder):
     """
 
     def __init__(self, tables: Tables, rounding: float = 1.0) -> None:
-        self._thresholds = thresholds_of(tables, rounding)
+        self._thresholds = torch.from_numpy(thresholds_of(tables, rounding))
         self.bits: dict[str, Tensor] = {}
 
     @property

@@ -37,17 +37,21 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
         height, width = x.shape[2:]
-        normalised = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2]).permute(0, 3, 1, 2)
+        normalised = F.layer_norm(x.permute(0, 2, 3, 1), (self.out.in_channels,)).permute(
+            0, 3, 1, 2
+        )
         missing = (-height % self.window, -width % self.window)
         padded = F.pad(self.queries_keys_values(normalised), (0, missing[1], 0, missing[0]))
         queries, keys, values = self._to_windows(padded)
-        scores = queries @ keys.mT * queries.shape[-1] ** -0.5 + self.bias[:, self.pairs]
+        scores = (
+            queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5 + self.bias[:, self.pairs]
+        )
         if any(missing):
-            is_outside = torch.ones(padded.shape[2:], dtype=torch.bool, device=x.device)
-            is_outside[:height, :width] = False
+            rows, columns = (torch.arange(side, device=x.device) for side in padded.shape[2:])
+            is_outside = (rows >= height)[:, None] | (columns >= width)
             (outside,) = self._to_windows(is_outside[None, None], parts=1, num_heads=1)
             outside = outside.repeat(x.shape[0], 1, 1, 1)
-            scores = scores.masked_fill(outside.mT, float("-inf"))
+            scores = scores.masked_fill(outside.transpose(-2, -1), float("-inf"))
         mixed = self._to_picture(scores.softmax(dim=-1) @ values, padded.shape)
         return x + self.out(mixed[:, :, :height, :width])
 

@@ -20,9 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from imgcodec.codec.families.cv import vectors_of_capsules
 from imgcodec.codec.nets.blocks import pointwise
 from imgcodec.codec.nets.codebook import Quantised, k_means, nearest, tree_order
-from imgcodec.codec.nets.exact import BIAS_BITS, Grid
+from imgcodec.codec.nets.exact import Grid
+from imgcodec.codec.numeric.exact import BIAS_BITS
 
 ROUTING_ROUNDS = 3
 POSES = Grid(BIAS_BITS - 4)
@@ -136,28 +138,27 @@ class Capsules(nn.Module):
             auxiliary,
         )
 
-    def encode(self, residual: Tensor) -> Tensor:
-        """Return codes (h, w) of a residual (D, h, w)."""
-        flat = residual.permute(1, 2, 0).reshape(-1, residual.shape[0]).float()
-        codes = []
-        for part in flat.split(CHUNK):
-            routing, lengths = self._route(part)
-            chosen = routing.argmax(dim=1)
-            level = self._level(lengths.gather(1, chosen[:, None])[:, 0])
-            codes.append((chosen << self.level_bits) | level)
-        return torch.cat(codes).reshape(residual.shape[1:])
+    def codes(self, vectors: Tensor) -> Tensor:
+        """Return the codes (N,) of vectors (N, D)."""
+        routing, lengths = self._route(vectors.float())
+        chosen = routing.argmax(dim=1)
+        level = self._level(lengths.gather(1, chosen[:, None])[:, 0])
+        return chosen * 2**self.level_bits + level
+
+    def encode(self, vectors: Tensor) -> Tensor:
+        """Return the codes (N,) of any number of vectors (N, D)."""
+        return torch.cat([self.codes(part) for part in vectors.split(CHUNK)])
 
     def table(self) -> Tensor:
         """Return the vector of every code, (K * L, D) float64, on the grid once snapped."""
-        levels = self._value(torch.arange(2**self.level_bits, device=self.poses.device)).double()
-        return (self.poses.double()[:, None, :] * levels[:, None]).flatten(0, 1)
+        return vectors_of_capsules(self.poses, self.level_bits)
 
     def _route(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Return routing coefficients (N, K), averaged over primaries, and lengths (N, K)."""
         primary = self.primary((flat / self.scale)[:, :, None, None])
-        primary = squash(primary.float().reshape(len(flat), self.num_primary, -1), dim=2)
+        primary = squash(primary.float().reshape(flat.shape[0], self.num_primary, -1), dim=2)
         predictions = torch.bmm(primary.transpose(0, 1), self.transforms.flatten(2))
-        predictions = predictions.reshape(self.num_primary, len(flat), -1, len(self.poses))
+        predictions = predictions.reshape(self.num_primary, flat.shape[0], -1, len(self.poses))
         # Early rounds only say where to look: agreement with their outputs, summed up, gives the
         # coefficients of the last round, and the gradient flows through that.
         with torch.no_grad():

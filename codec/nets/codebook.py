@@ -75,14 +75,13 @@ class Codebook(nn.Module):
         distance = (residual.float() - vectors).square().sum(dim=1).mean(dim=(1, 2))
         return Quantised(codes, vectors, distance, distance.new_zeros(()))
 
-    def encode(self, residual: Tensor) -> Tensor:
-        """Return codes (h, w) of a residual (D, h, w)."""
-        flat = residual.permute(1, 2, 0).reshape(-1, residual.shape[0])
-        return nearest(flat, self.codewords.float()).reshape(residual.shape[1:])
+    def codes(self, vectors: Tensor) -> Tensor:
+        """Return the codes (N,) of vectors (N, D)."""
+        return nearest(vectors, self.codewords.float())
 
-    def table(self) -> Tensor:
-        """Return the vector of every code, (2^B, D) float64, on the grid once snapped."""
-        return self.codewords.double()
+    def encode(self, vectors: Tensor) -> Tensor:
+        """Return the codes (N,) of any number of vectors (N, D)."""
+        return self.codes(vectors)
 
     @torch.no_grad()
     def _follow(self, vectors: Tensor, codes: Tensor) -> None:

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from imgcodec.codec.errors import OptionError
-from imgcodec.codec.models.base import ALLOCATION_UNIT, CodecModel
-from imgcodec.codec.models.coders import Count
+from imgcodec.codec.families.base import ALLOCATION_UNIT, CodecModel
+from imgcodec.codec.families.coders import Count
 from imgcodec.codec.options import AUTO, EQUAL, PRESETS, LevelBits, parse_level_bits
+from imgcodec.codec.session.tiling import to_pixels
 from imgcodec.codec.weights.store import LoadedModel
 
 MAX_TRIALS = 10
@@ -37,7 +37,7 @@ def allocation_of(model: CodecModel, level_bits: LevelBits) -> tuple[int, ...] |
     if len(bits) != size:
         raise OptionError(f"{model.family} takes {size} level bits, not {len(bits)}")
     # Squared steps are as lambda is, so half its logarithm is bits per sample.
-    lower, upper = model.lambdas(torch.tensor([0.0, ALLOCATION_UNIT])).tolist()
+    lower, upper = model.lambdas(np.array([0.0, ALLOCATION_UNIT]))
     unit_bits = math.log2(upper / lower) / 2
     limit = math.ceil(model.max_level / ALLOCATION_UNIT)  # further is the end of the axis as well
     return tuple(max(-limit, min(limit, round(b / unit_bits))) for b in bits)
@@ -45,7 +45,7 @@ def allocation_of(model: CodecModel, level_bits: LevelBits) -> tuple[int, ...] |
 
 def find_allocation(
     loaded: LoadedModel,
-    y: torch.Tensor,
+    y: NDArray[np.float32],
     pixels: NDArray[np.uint8],
     quality: int,
     *,
@@ -85,7 +85,7 @@ def find_allocation(
 
 def tile_cost(
     loaded: LoadedModel,
-    y: torch.Tensor,
+    y: NDArray[np.float32],
     pixels: NDArray[np.uint8],
     quality: int,
     allocation: Sequence[int] = (),
@@ -102,14 +102,13 @@ def tile_cost(
     shape = (y.shape[2], y.shape[3])
     coder = Count(loaded.tables, rounding=rounding)
     y_hat = model.code(shape, quality, coder, y, allocation=allocation)
-    x_hat = model.synthesis(y_hat, quality)[0, :, : pixels.shape[0]]
-    shown = x_hat[:, :, : pixels.shape[1]].mul(255.0).round().clamp(0, 255)
-    error = shown - torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    x_hat = model.synthesis(y_hat, quality)[:, :, : pixels.shape[0], : pixels.shape[1]]
+    error = to_pixels(x_hat).astype(np.float64) - pixels
     # lambda weighs the mean over the three channels of the squared error in grey levels.
-    squared = float(error.double().square().sum()) / error.shape[0]
+    squared = float(np.square(error).sum()) / error.shape[2]
     return coder.bits + rate_weight(model, quality) * squared
 
 
 def rate_weight(model: CodecModel, quality: int) -> float:
     """Return lambda of a quality, the bits that a squared grey level is worth."""
-    return float(model.lambdas(torch.tensor([model.level_of(quality)])))
+    return float(model.lambdas(np.array([model.level_of(quality)], np.float32))[0])

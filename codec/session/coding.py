@@ -6,18 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from imgcodec.codec.errors import CorruptStreamError
-from imgcodec.codec.models.base import CodecModel
-from imgcodec.codec.models.coders import Block, IntegerCoder
-from imgcodec.codec.models.coders import Observer as BlockObserver
+from imgcodec.codec.families.base import CodecModel
+from imgcodec.codec.families.coders import Block, IntegerCoder
+from imgcodec.codec.families.coders import Observer as BlockObserver
 from imgcodec.codec.session.allocation import find_allocation
-from imgcodec.codec.session.refinement import Progress, refine
 from imgcodec.codec.session.tiling import analyse_tile
-from imgcodec.codec.session.timing import Timer
+from imgcodec.codec.session.timing import Progress, Timer
 from imgcodec.codec.stream.coder import PassDecoder, PassEncoder, PrefixDecoder
 from imgcodec.codec.stream.container import Stream
 from imgcodec.codec.stream.tables import MISSING, Tables
@@ -119,7 +116,6 @@ class Read(IntegerCoder):
         return answer
 
 
-@torch.inference_mode()
 def decode_latents(
     loaded: LoadedModel,
     stream: Stream,
@@ -128,7 +124,7 @@ def decode_latents(
     region: Tile | None = None,
     levels: int | None = None,
     leading_alone: bool = False,
-) -> Tensor:
+) -> NDArray[np.float32]:
     """Return y_hat (1, M, H / stride, W / stride) of all tiles.
 
     Passes beyond `max_passes` and `levels`, and what a truncated stream does not settle, are
@@ -153,7 +149,8 @@ def decode_latents(
         region = Tile(0, 0, grid[-1].top + grid[-1].height, grid[-1].left + grid[-1].width)
     model = loaded.model
     channels = model.leading_channels if leading_alone else model.latent_channels
-    y_hat = torch.zeros(1, channels, region.height // stride, region.width // stride)
+    size = (region.height // stride, region.width // stride)
+    y_hat = np.zeros((1, channels, *size), np.float32)
     numbers, is_empty = _numbers(all_levels), True
     for number, tile in enumerate(grid):
         rows, tile_rows = _overlap(region.top, region.height, tile.top, tile.height, stride)
@@ -241,6 +238,8 @@ def encode_tile(
             allocation = find_allocation(loaded, y, shown, quality, rounding=rounding)
     refined: Mapping[str, NDArray[np.int32]] = {}
     if effort > 1:
+        from imgcodec.codec.session.refinement import refine  # torch, for those who need it
+
         with timer.stage("effort"):
             refined = refine(
                 loaded, pixels, tile, y, quality, effort, rounding=rounding, progress=progress

@@ -8,13 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from imgcodec.codec.errors import CorruptStreamError, OptionError
-from imgcodec.codec.models.base import CodecModel
-from imgcodec.codec.models.coders import Block
+from imgcodec.codec.families.base import CodecModel
+from imgcodec.codec.families.coders import Block
 from imgcodec.codec.picture.alpha import decode_alpha
 from imgcodec.codec.picture.base import Picture, mode_of, to_pil
 from imgcodec.codec.picture.exact import ExactBlocks, decode_exact
@@ -31,7 +30,6 @@ from imgcodec.codec.weights.store import load_model
 logger = logging.getLogger(__name__)
 
 
-@torch.inference_mode()
 def decode_picture(
     data: bytes,
     *,

@@ -7,7 +7,6 @@ import logging
 from numbers import Integral
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from imgcodec.codec.errors import OptionError
@@ -18,10 +17,10 @@ from imgcodec.codec.session.allocation import allocation_of
 from imgcodec.codec.session.coding import SegmentNames, encode_tile, segments_of
 from imgcodec.codec.session.exact_choice import ExactChooser
 from imgcodec.codec.session.painting import paint_over
-from imgcodec.codec.session.refinement import Progress
-from imgcodec.codec.session.timing import Timer
+from imgcodec.codec.session.timing import Progress, Timer
 from imgcodec.codec.stream.container import Header, Stream, parse_metadata_names, write_stream
 from imgcodec.codec.stream.tiles import tile_grid
+from imgcodec.codec.weights.backends import require_package
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import load_model
 
@@ -68,6 +67,8 @@ class Encoder:
         model = self._loaded.model
         if options.effort > 1 and not model.can_price_errors:
             raise OptionError(f"{model.family} has no latents to refine: its only effort is 1")
+        if options.effort > 1:
+            require_package("torch", "effort beyond 1")
         if model.is_gray_only and np.ptp(self.picture.pixels, axis=2).any():
             logger.warning("%s keeps no colours: the picture becomes grey", model.family)
         self._allocation = allocation_of(model, options.level_bits)
@@ -79,7 +80,6 @@ class Encoder:
         is_best = options.effort >= SLOW_EFFORT
         self.chooser = ExactChooser(self.picture.pixels, options.exact, is_best=is_best)
 
-    @torch.inference_mode()
     def at(
         self, quality: int, rounding: float = 1.0, exact_mask: NDArray[np.bool_] | None = None
     ) -> bytes:

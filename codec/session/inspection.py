@@ -26,7 +26,7 @@ from imgcodec.codec.stream.tiles import Tile
 from imgcodec.codec.weights.installed import ModelInfo, find_model_of_stream
 
 if TYPE_CHECKING:
-    from imgcodec.codec.models.coders import Block
+    from imgcodec.codec.families.coders import Block
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _exact_blocks(stream: Stream) -> ExactBlocks | None:
 
 
 def _decode_everything(info: ModelInfo, stream: Stream, with_heatmap: bool) -> dict[str, Any]:
-    from imgcodec.codec.session.coding import decode_latents  # torch, for those who need it
+    from imgcodec.codec.session.coding import decode_latents
     from imgcodec.codec.weights.store import load_model
 
     loaded = load_model(info)

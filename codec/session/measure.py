@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from imgcodec.codec.models.coders import Block, Count
+from imgcodec.codec.families.coders import Block, Count
 from imgcodec.codec.picture.exact import BLOCK_PX, block_grid
-from imgcodec.codec.session.tiling import analyse_tile
+from imgcodec.codec.session.allocation import rate_weight
+from imgcodec.codec.session.tiling import analyse_tile, to_pixels
 from imgcodec.codec.stream.tiles import Tile
 from imgcodec.codec.weights.store import LoadedModel
 
 
-@torch.inference_mode()
 def measure_tile(
     loaded: LoadedModel, pixels: NDArray[np.uint8], tile: Tile, quality: int
 ) -> NDArray[np.float64]:
@@ -34,11 +33,10 @@ def measure_tile(
         bits[:] += block.map(loaded.tables.code_lengths(q, indexes), shape)
 
     y_hat = model.code(shape, quality, Count(loaded.tables, observe=observe), y)
-    x_hat = model.synthesis(y_hat, quality)[0].permute(1, 2, 0).mul(255.0).round().clamp(0, 255)
+    x_hat = to_pixels(model.synthesis(y_hat, quality)).astype(np.float32)
     shown = pixels[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
-    error = x_hat.numpy()[: shown.shape[0], : shown.shape[1]] - shown
-    lmbda = float(model.lambdas(torch.tensor([model.level_of(quality)])))
-    squares = lmbda * np.square(error, dtype=np.float64).mean(axis=2)
+    error = x_hat[: shown.shape[0], : shown.shape[1]] - shown
+    squares = rate_weight(model, quality) * np.square(error, dtype=np.float64).mean(axis=2)
     finer = max(1, stride // BLOCK_PX)
     bits = np.repeat(np.repeat(bits / finer**2, finer, axis=0), finer, axis=1)
     return _sums(bits, max(1, BLOCK_PX // stride), tile) + _sums(squares, BLOCK_PX, tile)

@@ -22,6 +22,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from functools import lru_cache
 
 import numpy as np
@@ -30,13 +31,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from imgcodec.codec.models.base import CodecModel
-from imgcodec.codec.models.coders import Count
+from imgcodec.codec.families.coders import Count
+from imgcodec.codec.models.base import TorchModel
 from imgcodec.codec.models.relaxed import Given, Relax
 from imgcodec.codec.nets.exact import FLOAT
-from imgcodec.codec.nets.rate import rows_to_indexes
+from imgcodec.codec.nets.objective import Objective
+from imgcodec.codec.numeric.rate import rows_to_indexes
 from imgcodec.codec.session.allocation import rate_weight
 from imgcodec.codec.session.tiling import analyse_tile, region_of
+from imgcodec.codec.session.timing import Progress
 from imgcodec.codec.stream.tiles import Tile
 from imgcodec.codec.weights.store import LoadedModel
 
@@ -73,14 +76,12 @@ GAIN_MIN_BITS = 0.1
 NEIGHBOURHOOD = 3
 """Side, in latents, of the square in which a decision has to pay."""
 
-Progress = Callable[[float], None]
-
 
 def refine(
     loaded: LoadedModel,
     pixels: NDArray[np.uint8],
     tile: Tile,
-    y: Tensor,
+    y: NDArray[np.float32],
     quality: int,
     effort: int,
     *,
@@ -100,18 +101,31 @@ def refine(
         progress: called with the share of the steps that are done.
     """
     descent_steps, decision_steps = STEPS_OF_EFFORT[effort]
-    if not loaded.objective.is_squared_error:
+    if not objective_of(loaded).is_squared_error:
         descent_steps += round(EYE_STEPS_PER_DECISION * decision_steps)
         decision_steps = 0
     num_steps = descent_steps + decision_steps
-    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # a file depends on its input alone
-        task = _Task(loaded, pixels, tile, y.clone(), quality)
+        task = _Task(loaded, pixels, tile, y, quality)
         task.descend(descent_steps, rounding, lambda k: progress(k / num_steps))
         if decision_steps:
             task.decide(decision_steps, lambda k: progress((descent_steps + k) / num_steps))
     plain = _cost(loaded, task, y, rounding=rounding)
     return task.sent if _cost(loaded, task, y, task.sent) < plain else {}
+
+
+def objective_of(loaded: LoadedModel) -> Objective:
+    """Return what effort works for: the errors that a model was trained for.
+
+    Where they are none that an `Objective` knows, squared errors.
+    """
+    losses = loaded.losses
+    if not losses.get("ssimulacra2") and not losses.get("ms_ssim"):
+        return Objective()
+    return Objective(
+        **{term.name: losses.get(term.name, term.default) for term in fields(Objective)}
+    )
 
 
 class _Task:
@@ -123,14 +137,21 @@ class _Task:
     """
 
     def __init__(
-        self, loaded: LoadedModel, pixels: NDArray[np.uint8], tile: Tile, y: Tensor, quality: int
+        self,
+        loaded: LoadedModel,
+        pixels: NDArray[np.uint8],
+        tile: Tile,
+        y: NDArray[np.float32],
+        quality: int,
     ) -> None:
         self.model, self.tables, self.quality = loaded.model, loaded.tables, quality
         self.twin = _single_precision(loaded)
-        self.y = y
+        self.transforms = loaded.torch_model
+        self.y = torch.from_numpy(y.copy())
         height, width = pixels.shape[:2]
         region = region_of(self.model, tile, height, width)
-        self.surroundings = analyse_tile(self.model, pixels, region, quality).clone()
+        around = analyse_tile(self.model, pixels, region, quality)
+        self.surroundings = torch.from_numpy(around.copy())
         stride = self.model.stride_px
         top, left = (tile.top - region.top) // stride, (tile.left - region.left) // stride
         self.place = (slice(top, top + y.shape[2]), slice(left, left + y.shape[3]))
@@ -138,7 +159,7 @@ class _Task:
         self.x = torch.from_numpy(shown.copy()).permute(2, 0, 1)[None] / 255.0
         # lambda weighs the mean over the three channels of the squared error in grey levels.
         self.lmbda = rate_weight(self.model, quality)
-        self.objective = loaded.objective
+        self.objective = objective_of(loaded)
         self.bits_share = BITS_SHARE if self.objective.is_squared_error else EYE_BITS_SHARE
         self.weight = self.lmbda * 255.0**2 / self.x.shape[1]
         self.integers: dict[str, Tensor] = {}
@@ -149,7 +170,7 @@ class _Task:
         rows, columns = self.place
         latents = self.surroundings.clone()
         latents[:, :, rows, columns] = y_hat
-        x_hat = self.model.synthesis(latents, self.quality)
+        x_hat = self.transforms.synthesis(latents, self.quality)
         return x_hat[:, :, : self.x.shape[2], : self.x.shape[3]]
 
     def error(self, x_hat: Tensor) -> Tensor:
@@ -312,15 +333,16 @@ class _Task:
 def _cost(
     loaded: LoadedModel,
     task: _Task,
-    y: Tensor,
+    y: NDArray[np.float32],
     integers: dict[str, NDArray[np.int32]] | None = None,
     rounding: float = 1.0,
 ) -> float:
     """Return bits + error of a tile as it is coded, of rounded latents or of given integers."""
     shape = (task.y.shape[2], task.y.shape[3])
     coder = Count(loaded.tables, rounding=rounding, integers=integers)
-    y_hat = task.model.code(shape, task.quality, coder, y)
-    shown = task.show(y_hat).mul(255.0).round().clamp(0, 255) / 255.0
+    y_hat = torch.from_numpy(task.model.code(shape, task.quality, coder, y))
+    with torch.no_grad():
+        shown = task.show(y_hat).mul(255.0).round().clamp(0, 255) / 255.0
     return coder.bits + float(task.error(shown))
 
 
@@ -329,7 +351,7 @@ def _random_signs(like: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=2)
-def _single_precision(loaded: LoadedModel) -> CodecModel:
+def _single_precision(loaded: LoadedModel) -> TorchModel:
     """Return the model with its exact networks in single precision, differentiable."""
     with torch.inference_mode(False):
-        return copy.deepcopy(loaded.model).float()
+        return copy.deepcopy(loaded.torch_model).float()

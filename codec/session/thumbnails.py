@@ -1,12 +1,11 @@
-"""Small pictures straight from the latents, without the synthesis; see `nets.thumbnail`."""
+"""Small pictures straight from the latents, without the synthesis; see `numeric.thumbnail`."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from imgcodec.codec.session.tiling import to_pixels
 from imgcodec.codec.stream.tiles import Tile
 from imgcodec.codec.weights.store import LoadedModel
 
@@ -23,7 +22,9 @@ def needs_leading_alone(loaded: LoadedModel, scale: int) -> bool:
     return leading > 0 and loaded.thumbnails[scale].channels == leading
 
 
-def shrink(loaded: LoadedModel, y_hat: Tensor, scale: int, shown: Tile) -> NDArray[np.uint8]:
+def shrink(
+    loaded: LoadedModel, y_hat: NDArray[np.float32], scale: int, shown: Tile
+) -> NDArray[np.uint8]:
     """Return the pixels (h, w, 3) of a rectangle at a scale, sides rounded up.
 
     Args:
@@ -35,7 +36,5 @@ def shrink(loaded: LoadedModel, y_hat: Tensor, scale: int, shown: Tile) -> NDArr
     latents = y_hat
     if not needs_leading_alone(loaded, scale):
         latents = loaded.model.fine_latents(y_hat)
-    x = loaded.thumbnails[scale](latents)[0]
-    x = x[:, : -(-shown.height // scale), : -(-shown.width // scale)]
-    pixels = x.permute(1, 2, 0).mul(255.0).round_().clamp_(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(pixels.numpy())
+    x = loaded.thumbnails[scale](latents)
+    return to_pixels(x[:, :, : -(-shown.height // scale), : -(-shown.width // scale)])

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from imgcodec.codec.models.base import CodecModel
+from imgcodec.codec.families.base import CodecModel
 from imgcodec.codec.stream.tiles import Tile, padded, tile_grid
 
 
-def analyse_tile(model: CodecModel, pixels: NDArray[np.uint8], tile: Tile, quality: int) -> Tensor:
+def analyse_tile(
+    model: CodecModel, pixels: NDArray[np.uint8], tile: Tile, quality: int
+) -> NDArray[np.float32]:
     """Return y (1, M, h, w) of one tile of a picture (H, W, 3).
 
     The picture is continued beyond its right and bottom edges by repeating its last pixels.
@@ -28,10 +28,17 @@ def analyse_tile(model: CodecModel, pixels: NDArray[np.uint8], tile: Tile, quali
     outer = _with_halo(tile, model.analysis_halo_px, height, width)
     rows = np.minimum(np.arange(outer.top, outer.top + outer.height), pixels.shape[0] - 1)
     columns = np.minimum(np.arange(outer.left, outer.left + outer.width), pixels.shape[1] - 1)
-    region = torch.from_numpy(pixels[rows[0] : rows[-1] + 1][rows - rows[0]][:, columns])
-    x = region.permute(2, 0, 1)[None].float().div_(255.0)
-    y = model.analysis(x.contiguous(memory_format=torch.channels_last), quality)
-    return _inner(y, tile, outer, stride)
+    region = pixels[rows[0] : rows[-1] + 1][rows - rows[0]][:, columns].astype(np.float32)
+    region /= 255.0
+    return _inner(model.analysis(region.transpose(2, 0, 1)[None], quality), tile, outer, stride)
+
+
+def analyse_whole(
+    model: CodecModel, pixels: NDArray[np.uint8], quality: int
+) -> NDArray[np.float32]:
+    """Return y (1, M, h, w) of a picture (H, W, 3) as a single tile."""
+    sides = (padded(side, model.stride_px) for side in pixels.shape[:2])
+    return analyse_tile(model, pixels, Tile(0, 0, *sides), quality)
 
 
 def region_of(
@@ -46,7 +53,7 @@ def region_of(
 
 def synthesise(
     model: CodecModel,
-    y_hat: Tensor,
+    y_hat: NDArray[np.float32],
     quality: int,
     crop: Tile,
     height: int,
@@ -69,10 +76,15 @@ def synthesise(
         outer = region_of(model, window, height, width)
         top, left = (outer.top - region.top) // stride, (outer.left - region.left) // stride
         bottom, right = top + outer.height // stride, left + outer.width // stride
-        latents = y_hat[:, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
-        x_hat = _inner(model.synthesis(latents, quality), window, outer, 1)
-        pixels = x_hat[0].permute(1, 2, 0).mul(255.0).round_().clamp_(0, 255).to(torch.uint8)
-        yield window, pixels.numpy()
+        x_hat = model.synthesis(y_hat[:, :, top:bottom, left:right], quality)
+        yield window, to_pixels(_inner(x_hat, window, outer, 1))
+
+
+def to_pixels(x_hat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return a picture (1, 3, H, W) in [0, 1] as grey levels (H, W, 3), rounded and clamped."""
+    levels = x_hat[0] * np.float32(255.0)
+    np.rint(levels, out=levels)
+    return np.ascontiguousarray(np.clip(levels, 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 
 def _aligned(tile: Tile, stride: int) -> Tile:
@@ -88,6 +100,6 @@ def _with_halo(tile: Tile, halo: int, height: int, width: int) -> Tile:
     return Tile(top, left, bottom - top, right - left)
 
 
-def _inner(x: Tensor, tile: Tile, outer: Tile, stride: int) -> Tensor:
+def _inner(x: NDArray, tile: Tile, outer: Tile, stride: int) -> NDArray:
     top, left = (tile.top - outer.top) // stride, (tile.left - outer.left) // stride
     return x[:, :, top : top + tile.height // stride, left : left + tile.width // stride]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
+
+Progress: TypeAlias = Callable[[float], None]
+"""Called with the share of some work that is done."""
 
 
 class Timer:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from imgcodec.codec.models.base import CodecModel
+from imgcodec.codec.families.base import CodecModel
 from imgcodec.codec.nets.similarity import ssimulacra2_score, ssimulacra2_sum
 from imgcodec.codec.stream.tables import Tables
 from imgcodec.codec.training.validation import evaluate
@@ -29,7 +29,7 @@ def calibrate_quality(
     highest, the score is linear in the quality.
 
     Args:
-        model: prepared model with a `RateAxis` that is not calibrated yet.
+        model: with a `RateAxis` that is not calibrated yet.
         tables: of the model.
         pictures: RGB uint8 arrays (H, W, 3); up to 24 of them are used, evenly spaced.
 

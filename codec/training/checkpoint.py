@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from imgcodec.codec.errors import CodecError, OptionError, UnknownModelError
-from imgcodec.codec.models.base import CodecModel
+from imgcodec.codec.models.base import TorchModel
+from imgcodec.codec.models.stored import integers_to_float
 from imgcodec.codec.training.adversarial import Adversary
 from imgcodec.codec.training.recipe import Recipe
 from imgcodec.codec.weights.installed import model_of_decoder
-from imgcodec.codec.weights.store import integers_to_float
 
 
 def save_checkpoint(
@@ -114,7 +114,7 @@ def save_ema(
     temporary.replace(path)
 
 
-def load_initial_weights(model: CodecModel, path: Path) -> None:
+def load_initial_weights(model: TorchModel, path: Path) -> None:
     """Copy the weights of a safetensors file (averaged or shipped) into `model`.
 
     Raises:

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from imgcodec.codec.errors import OptionError
-from imgcodec.codec.models.base import CodecModel
-from imgcodec.codec.models.coders import Block, Count
+from imgcodec.codec.families.base import CodecModel
+from imgcodec.codec.families.coders import Block, Count
+from imgcodec.codec.models.coding import as_codec
 from imgcodec.codec.models.complexity import kmac_per_pixel
 from imgcodec.codec.models.registry import build_model
+from imgcodec.codec.models.stored import integers_to_float, stored_arrays
+from imgcodec.codec.session.tiling import analyse_whole
 from imgcodec.codec.stream.tables import Tables
 from imgcodec.codec.training.calibration import calibrate_quality
 from imgcodec.codec.training.checkpoint import (
@@ -29,8 +32,6 @@ from imgcodec.codec.weights.store import (
     QUALITY_POSITIONS,
     TABLE_PREFIX,
     hash_of_tensors,
-    integers_to_float,
-    stored_arrays,
     thumbnail_arrays,
 )
 
@@ -82,21 +83,22 @@ def export(
     arrays = stored_arrays(model)
     # What is measured must be what is shipped: in half precision where that is stored.
     model.load_state_dict({name: _as_float(array) for name, array in arrays.items()})
+    coded = as_codec(model)
     report: dict[str, float] = {}
     sample = list(pictures)
     if sample:
         prior = tables
-        _, report["bits_with_default_tables"] = count_symbols(model, sample, prior)
+        _, report["bits_with_default_tables"] = count_symbols(coded, sample, prior)
         for _ in range(CALIBRATION_ROUNDS):
-            counts, _ = count_symbols(model, sample, tables)
+            counts, _ = count_symbols(coded, sample, tables)
             tables = Tables.from_histograms(counts, prior, TABLE_STRENGTH)
-        _, report["bits_with_measured_tables"] = count_symbols(model, sample, tables)
+        _, report["bits_with_measured_tables"] = count_symbols(coded, sample, tables)
     if sample and model.axis is not None:
-        positions, _ = calibrate_quality(model, tables, sample)
+        positions, _ = calibrate_quality(coded, tables, sample)
         arrays[QUALITY_POSITIONS] = np.array(positions, np.int32)
     arrays |= {TABLE_PREFIX + key: value for key, value in tables.to_arrays().items()}
     if sample:
-        arrays |= thumbnail_arrays(fit_thumbnails(model, tables, sample))
+        arrays |= thumbnail_arrays(fit_thumbnails(coded, tables, sample))
     encode_kmac, decode_kmac = kmac_per_pixel(model)
     details = {
         "id": name or recipe["name"],
@@ -170,7 +172,6 @@ def _as_float(array: NDArray) -> torch.Tensor:
     return integers_to_float(torch.from_numpy(array))
 
 
-@torch.no_grad()
 def count_symbols(
     model: CodecModel, pictures: list[NDArray[np.uint8]], tables: Tables
 ) -> tuple[NDArray[np.int64], float]:
@@ -184,8 +185,7 @@ def count_symbols(
     coder = Count(tables, observe=observe)
     for number, picture in enumerate(pictures):
         height, width = (min(s, CALIBRATION_SIDE_PX) // stride * stride for s in picture.shape[:2])
-        x = torch.from_numpy(picture[:height, :width].copy()).permute(2, 0, 1)[None] / 255.0
         quality = CALIBRATION_QUALITIES[number % len(CALIBRATION_QUALITIES)]
-        y = model.analysis(x, quality)
-        model.code(tuple(y.shape[2:]), quality, coder, y)
+        y = analyse_whole(model, picture[:height, :width], quality)
+        model.code((y.shape[2], y.shape[3]), quality, coder, y)
     return counts, coder.bits

@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from imgcodec.codec.models.base import CodecModel
+from imgcodec.codec.models.base import TorchModel
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.training.adversarial import Adversary
 from imgcodec.codec.training.bank import CropBank
@@ -165,8 +165,8 @@ class _Trainer:
         self,
         recipe: Recipe,
         runner: nn.Module,
-        model: CodecModel,
-        ema: CodecModel,
+        model: TorchModel,
+        ema: TorchModel,
         optimisers: list[torch.optim.Optimizer],
         criterion: Criterion,
         bank: CropBank,

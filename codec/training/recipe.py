@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from imgcodec.codec.errors import OptionError
-from imgcodec.codec.models.registry import resolve
+from imgcodec.codec.families.registry import resolve
 from imgcodec.codec.strict import RecipeError, build, check_keys
 from imgcodec.codec.training.adversarial import AdversarialRecipe
 from imgcodec.codec.training.losses import LossRecipe

@@ -1,4 +1,4 @@
-"""The maps of `nets.thumbnail`, fitted to what a model decodes."""
+"""The maps of `numeric.thumbnail`, fitted to what a model decodes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from imgcodec.codec.models.base import CodecModel
-from imgcodec.codec.models.coders import Count
-from imgcodec.codec.nets.thumbnail import SCALES, STRIDE, Thumbnail
+from imgcodec.codec.families.base import CodecModel
+from imgcodec.codec.families.coders import Count
+from imgcodec.codec.numeric.thumbnail import SCALES, STRIDE, Thumbnail
+from imgcodec.codec.session.tiling import analyse_whole
 from imgcodec.codec.stream.tables import Tables
 
 QUALITIES = (10, 40, 70, 95)
@@ -30,7 +31,7 @@ def fit_thumbnails(
     """Return the maps of all reductions, by least squares; none for models that have no use.
 
     Args:
-        model: prepared.
+        model: as the codec runs it.
         tables: of the model.
         pictures: RGB uint8 arrays (H, W, 3); up to 60 are used, each at one of four qualities.
     """
@@ -41,14 +42,13 @@ def fit_thumbnails(
         height, width = (
             min(side, SIDE_PX) // model.stride_px * model.stride_px for side in picture.shape[:2]
         )
-        x = torch.from_numpy(picture[:height, :width].copy()).permute(2, 0, 1)[None] / 255.0
-        y = model.analysis(x, quality)
+        y = analyse_whole(model, picture[:height, :width], quality)
         y_hat = model.code((y.shape[2], y.shape[3]), quality, Count(tables), y)
         latents = model.fine_latents(y_hat)
         if latents is None:
             return {}
-        decoded = model.synthesis(y_hat, quality).clamp(0, 1)
-        seen = latents[0].flatten(1).double()
+        decoded = torch.from_numpy(model.synthesis(y_hat, quality)).clamp(0, 1)
+        seen = torch.from_numpy(latents[0]).flatten(1).double()
         for scale in SCALES:
             small = F.pixel_unshuffle(F.avg_pool2d(decoded, scale), STRIDE // scale)
             used = seen[: _channels(model, scale)]
@@ -68,4 +68,5 @@ def _solve(squares: Tensor, products: Tensor) -> Thumbnail:
     """Return the map of normal equations; a little of each channel's own power is added."""
     ridge = torch.diag(squares.diagonal() * RIDGE + 1e-9)
     solution = torch.linalg.solve(squares + ridge, products).T
-    return Thumbnail(solution[:, :-1, None, None].float(), solution[:, -1].float())
+    weight, bias = solution[:, :-1, None, None].float(), solution[:, -1].float()
+    return Thumbnail(weight.numpy(), bias.numpy())

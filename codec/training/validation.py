@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from imgcodec.codec.models.base import CodecModel
-from imgcodec.codec.models.coders import Count
+from imgcodec.codec.families.base import CodecModel
+from imgcodec.codec.families.coders import Count
+from imgcodec.codec.models.base import TorchModel
+from imgcodec.codec.models.coding import as_codec
 from imgcodec.codec.picture.sheet import Panel, draw_sheet, enlarged, wrap
+from imgcodec.codec.session.tiling import analyse_whole, to_pixels
 from imgcodec.codec.stream.tables import Tables
 from imgcodec.codec.training.losses import Criterion
 
@@ -24,7 +27,6 @@ GRID_COLUMNS = 4
 GRID_SMALLEST_PX = 64
 
 
-@torch.no_grad()
 def evaluate(
     model: CodecModel, picture: np.ndarray, quality: int, tables: Tables
 ) -> tuple[float, float, np.ndarray]:
@@ -35,20 +37,16 @@ def evaluate(
     """
     height, width = (side - side % model.stride_px for side in picture.shape[:2])
     picture = picture[:height, :width]
-    device = next(model.parameters()).device
-    x = torch.from_numpy(picture.copy()).to(device)
-    x = x.permute(2, 0, 1)[None].float() / 255.0
-    y = model.analysis(x, quality)
+    y = analyse_whole(model, picture, quality)
     coder = Count(tables)
-    y_hat = model.code(tuple(y.shape[2:]), quality, coder, y)
-    x_hat = (model.synthesis(y_hat, quality)[0] * 255.0).round().clamp(0, 255)
-    decoded = x_hat.permute(1, 2, 0).byte().cpu().numpy()
+    y_hat = model.code((y.shape[2], y.shape[3]), quality, coder, y)
+    decoded = to_pixels(model.synthesis(y_hat, quality))
     mse = float(np.mean((decoded.astype(np.float64) - picture) ** 2))
     return coder.bits / (height * width), 10 * np.log10(255.0**2 / max(mse, 1e-6)), decoded
 
 
 def validate(
-    ema: CodecModel, pictures: list[tuple[str, np.ndarray]], criterion: Criterion
+    ema: TorchModel, pictures: list[tuple[str, np.ndarray]], criterion: Criterion
 ) -> tuple[list[dict[str, Any]], list[tuple[np.ndarray, np.ndarray]]]:
     """Return rows of means by quality and kind of picture, and (original, decoded) pairs.
 
@@ -62,12 +60,13 @@ def validate(
     """
     tables = ema.default_tables()
     model = copy.deepcopy(ema).prepare()
+    coded = as_codec(model)
     rows, pairs = [], []
     for quality in QUALITIES:
         results = defaultdict(list)
         for kind, picture in pictures:
             crop = picture[:SIDE_PX, :SIDE_PX]
-            bpp, psnr, decoded = evaluate(model, crop, quality, tables)
+            bpp, psnr, decoded = evaluate(coded, crop, quality, tables)
             crop = crop[: decoded.shape[0], : decoded.shape[1]]
             values = {"bpp": bpp, "psnr_db": psnr}
             values |= _losses(model, criterion, crop, decoded, quality, bpp)
@@ -82,7 +81,7 @@ def validate(
 
 @torch.no_grad()
 def _losses(
-    model: CodecModel,
+    model: TorchModel,
     criterion: Criterion,
     original: np.ndarray,
     decoded: np.ndarray,

@@ -15,22 +15,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from imgcodec.codec.errors import OptionError, UnknownModelError
-from imgcodec.codec.models.base import CodecModel
-from imgcodec.codec.models.registry import build_model
-from imgcodec.codec.nets.exact import BIAS_BITS, WEIGHT_BITS, exact_tensors
-from imgcodec.codec.nets.objective import Objective
-from imgcodec.codec.nets.thumbnail import Thumbnail
+from imgcodec.codec.errors import UnknownModelError
+from imgcodec.codec.families.base import CodecModel
+from imgcodec.codec.families.registry import config_of, find_family
+from imgcodec.codec.numeric.parameters import as_stored, tree_of
+from imgcodec.codec.numeric.thumbnail import Thumbnail
 from imgcodec.codec.stream.tables import Tables
+from imgcodec.codec.weights.backends import ONNXRUNTIME, backend_of, require_package
+from imgcodec.codec.weights.graphs import Graphs, OnnxNets, graphs_of
 from imgcodec.codec.weights.installed import (
     FIDELITY,
     HASH_BYTES,
@@ -39,40 +40,72 @@ from imgcodec.codec.weights.installed import (
     read_info,
 )
 
+if TYPE_CHECKING:
+    from imgcodec.codec.models.base import TorchModel
+
 QUALITY_POSITIONS = "quality.positions"
-"""Tensor of the calibrated quality scale, if there is one; see `nets.rate.RateAxis`."""
+"""Tensor of the calibrated quality scale, if there is one; see `numeric.rate.RateAxis`."""
 TABLE_PREFIX = "tables."
 THUMBNAIL_PREFIX = "thumbnails."
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready for coding, with its tables and what it was trained for."""
+    """A model ready for coding, with its tables and what it was trained for.
+
+    Attributes:
+        info: of the model's own file.
+        model: as the codec runs it.
+        tables: of the entropy coder.
+        losses: weights of the terms of the loss that it was trained with.
+        thumbnails: by reduction; none for another decoder, or where the weights have none.
+        sizes: of the model, as its recipe has them.
+        arrays: its tensors as they are stored.
+        backend: "onnxruntime" or "torch", who computes its float networks.
+    """
 
     info: ModelInfo
     model: CodecModel
     tables: Tables
-    objective: Objective
+    losses: Mapping[str, float] = field(compare=False)
     thumbnails: Mapping[int, Thumbnail] = field(compare=False)
-    """By reduction; none for another decoder, or where the weights have none."""
+    sizes: dict[str, Any] = field(compare=False)
+    arrays: Mapping[str, NDArray] = field(compare=False, repr=False)
+    backend: str
 
     @property
     def stream_hash(self) -> bytes:
         """Return the four bytes that streams carry."""
         return bytes.fromhex(self.info.hash)[:HASH_BYTES]
 
+    @cached_property
+    def torch_model(self) -> TorchModel:
+        """The same model in torch, for what needs gradients or single modules.
+
+        Raises:
+            MissingPackageError: torch is not installed.
+        """
+        require_package("torch", f"{self.info.id} with gradients")
+        from imgcodec.codec.models.stored import model_of_arrays
+
+        model = model_of_arrays(self.info.family, self.sizes, self.arrays)
+        model.axis = self.model.axis
+        return model
+
 
 def load_model(info: ModelInfo, decoder: str = FIDELITY) -> LoadedModel:
-    """Load a model with one of its decoders, once per process and file.
+    """Load a model with one of its decoders, once per process, file and backend.
 
     Raises:
         UnknownModelError: there is no such decoder, or a file is damaged or does not fit.
+        MissingPackageError: nothing that computes float networks is installed.
+        OptionError: `IMGCODEC_BACKEND` names no backend, or one that cannot run this model.
     """
     if decoder not in info.decoders:
         known = ", ".join(info.decoders)
         raise UnknownModelError(f"{info.id} has no decoder '{decoder}'; known: {known}")
     path = info.path if decoder == FIDELITY else decoder_path(info.path, decoder)
-    return _load(str(info.path), str(path), path.stat().st_mtime_ns)
+    return _load(info.path, path, path.stat().st_mtime_ns, backend_of(info, decoder).name)
 
 
 def hash_of_tensors(arrays: Mapping[str, NDArray]) -> str:
@@ -86,12 +119,12 @@ def hash_of_tensors(arrays: Mapping[str, NDArray]) -> str:
 
 
 @lru_cache(maxsize=4)
-@torch.inference_mode(False)  # whoever loads first: refinement needs gradients
-def _load(model_path: str, decoder_file: str, _mtime_ns: int) -> LoadedModel:
-    info = read_info(Path(model_path))
-    arrays, metadata = _read_arrays(model_path)
-    if decoder_file != model_path:
-        others, details = _read_arrays(decoder_file)
+def _load(model_path: Path, decoder_file: Path, _mtime_ns: int, backend: str) -> LoadedModel:
+    info = read_info(model_path)
+    arrays, metadata = read_tensors(model_path)
+    is_other = decoder_file != model_path
+    if is_other:
+        others, details = read_tensors(decoder_file)
         if details.get("model_hash") != info.hash:
             raise UnknownModelError(f"{decoder_file} belongs to other weights than {info.id}")
         if not set(others) <= set(arrays):
@@ -99,42 +132,47 @@ def _load(model_path: str, decoder_file: str, _mtime_ns: int) -> LoadedModel:
         arrays |= others
     positions = arrays.pop(QUALITY_POSITIONS, None)
     thumbnails = _pop_thumbnails(arrays)
+    tables = {name: arrays.pop(name) for name in list(arrays) if name.startswith(TABLE_PREFIX)}
     try:
-        model = build_model(info.family, json.loads(metadata["model"]))
+        sizes = json.loads(metadata["model"])
+        model = find_family(info.family).model(config_of(info.family, sizes))
         if positions is not None and model.axis is not None:
             model.axis = replace(model.axis, positions=tuple(map(int, positions)))
-        model.load_state_dict(
-            {
-                name: integers_to_float(torch.from_numpy(array))
-                for name, array in arrays.items()
-                if not name.startswith(TABLE_PREFIX)
-            }
+        loaded = LoadedModel(
+            info=info,
+            model=model,
+            tables=Tables.from_arrays(
+                {name.removeprefix(TABLE_PREFIX): table for name, table in tables.items()}
+            ),
+            losses=json.loads(metadata.get("recipe", "{}")).get("loss") or {},
+            thumbnails={} if is_other else thumbnails,
+            sizes=sizes,
+            arrays=arrays,
+            backend=backend,
         )
-        tables = Tables.from_arrays(
-            {
-                n.removeprefix(TABLE_PREFIX): a
-                for n, a in arrays.items()
-                if n.startswith(TABLE_PREFIX)
-            }
-        )
+        model.take(tree_of(dict(as_stored(arrays))), _nets(loaded, [model_path, decoder_file]))
     except (KeyError, RuntimeError, ValueError) as error:
         raise UnknownModelError(
             f"{model_path}: not a weights file of this version: {error}"
         ) from error
-    model.prepare()
-    losses = json.loads(metadata.get("recipe", "{}")).get("loss") or {}
-    weights = {term.name: losses.get(term.name, term.default) for term in fields(Objective)}
-    if not losses.get("ssimulacra2") and not losses.get("ms_ssim"):
-        weights = {}  # what else a loss may hold is not what effort works for
-    model = model.to(memory_format=torch.channels_last)
-    is_other = decoder_file != model_path
-    return LoadedModel(info, model, tables, Objective(**weights), {} if is_other else thumbnails)
+    return loaded
+
+
+def _nets(loaded: LoadedModel, paths: list[Path]) -> Any:
+    """Return the float networks of a model, computed by its backend."""
+    if loaded.backend == ONNXRUNTIME:
+        graphs = graphs_of(list(dict.fromkeys(paths)))
+        assert isinstance(graphs, Graphs)
+        return OnnxNets(graphs, loaded.model)
+    from imgcodec.codec.models.coding import TorchNets
+
+    return TorchNets(loaded.torch_model)
 
 
 def thumbnail_arrays(thumbnails: Mapping[int, Thumbnail]) -> dict[str, NDArray]:
     """Return maps as tensors of a weights file."""
     return {
-        f"{THUMBNAIL_PREFIX}{scale}.{part}": getattr(found, part).numpy().astype(np.float32)
+        f"{THUMBNAIL_PREFIX}{scale}.{part}": getattr(found, part)
         for scale, found in thumbnails.items()
         for part in ("weight", "bias")
     }
@@ -145,17 +183,18 @@ def _pop_thumbnails(arrays: dict[str, NDArray]) -> dict[int, Thumbnail]:
     scales = {name.split(".")[1] for name in arrays if name.startswith(THUMBNAIL_PREFIX)}
     return {
         int(scale): Thumbnail(
-            *(
-                torch.from_numpy(arrays.pop(f"{THUMBNAIL_PREFIX}{scale}.{part}"))
-                for part in ("weight", "bias")
-            )
+            *(arrays.pop(f"{THUMBNAIL_PREFIX}{scale}.{part}") for part in ("weight", "bias"))
         )
         for scale in scales
     }
 
 
-def _read_arrays(path: str) -> tuple[dict[str, NDArray], dict[str, str]]:
-    """Return tensors and metadata of a file whose hash is right."""
+def read_tensors(path: Path) -> tuple[dict[str, NDArray], dict[str, str]]:
+    """Return tensors and metadata of a weights file.
+
+    Raises:
+        UnknownModelError: it cannot be read, or does not have the hash of its metadata.
+    """
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
@@ -165,38 +204,3 @@ def _read_arrays(path: str) -> tuple[dict[str, NDArray], dict[str, str]]:
     if hash_of_tensors(arrays) != metadata.get("hash"):
         raise UnknownModelError(f"{path}: the tensors do not have the hash of the metadata")
     return arrays, metadata
-
-
-def stored_arrays(model: CodecModel) -> dict[str, NDArray]:
-    """Return the tensors of a prepared model as they are stored (see the module docstring).
-
-    Raises:
-        OptionError: an exact tensor does not fit its integers.
-    """
-    exact = {name for name, _, _ in exact_tensors(model)}
-    arrays = {}
-    for name, tensor in model.state_dict().items():
-        is_short = tensor.ndim == 4
-        if name in exact:
-            bits, kind = (WEIGHT_BITS, np.int16) if is_short else (BIAS_BITS, np.int32)
-            arrays[name] = _float_to_integers(name, tensor, bits, kind)
-        else:
-            arrays[name] = tensor.numpy().astype(np.float16 if is_short else np.float32)
-    return arrays
-
-
-def _float_to_integers(name: str, tensor: torch.Tensor, bits: int, kind: type) -> NDArray:
-    """Return a tensor in units of 2**-bits."""
-    units = tensor.double().numpy() * 2.0**bits
-    if np.any(units != np.round(units)) or np.abs(units).max() > np.iinfo(kind).max:
-        raise OptionError(f"{name} does not lie on its grid")
-    return units.astype(kind)
-
-
-def integers_to_float(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a stored tensor as float32, integers in their units (see the module docstring)."""
-    if tensor.dtype == torch.int16:
-        return tensor.float() * 2.0**-WEIGHT_BITS
-    if tensor.dtype == torch.int32:
-        return (tensor.double() * 2.0**-BIAS_BITS).float()
-    return tensor.float()

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from imgcodec.codec.errors import OptionError
-from imgcodec.codec.models.base import CodecModel
+from imgcodec.codec.models.base import TorchModel
 from imgcodec.codec.models.discrete import DiscreteModel
 from imgcodec.codec.nets.codebook import perplexity, used_share
 from imgcodec.codec.picture.sheet import Panel, draw_sheet, enlarged, wrap
@@ -47,7 +47,7 @@ class CodebookDrawing:
 
 
 @torch.inference_mode()
-def draw_codebook(model: CodecModel, stage: int) -> CodebookDrawing:
+def draw_codebook(model: TorchModel, stage: int) -> CodebookDrawing:
     """Decode every code of a stage (from 1) on its own.
 
     Raises:
@@ -60,10 +60,10 @@ def draw_codebook(model: CodecModel, stage: int) -> CodebookDrawing:
     before = torch.zeros(model.latent_channels)
     for earlier in range(stage - 1):
         most_used = int(model.quantisers[earlier].usage.argmax())
-        before = before + model.quantisers[earlier].table()[most_used].float()
+        before = before + model.table(earlier)[most_used].float()
     usage = model.quantisers[stage - 1].usage
     order = torch.argsort(usage, descending=True, stable=True)
-    vectors = before + model.quantisers[stage - 1].table()[order].float()
+    vectors = before + model.table(stage - 1)[order].float()
     quality = model.quality_ladder[stage - 1]
     patches, contrast = _decode(model, vectors, quality), 1.0
     if stage > 1:

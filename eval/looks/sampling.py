@@ -12,19 +12,18 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from torch import Tensor
 
 from imgcodec.codec.errors import OptionError
-from imgcodec.codec.models.coders import Block, Count, IntegerCoder
-from imgcodec.codec.session.tiling import analyse_tile, synthesise
+from imgcodec.codec.families.coders import Block, Count, IntegerCoder
+from imgcodec.codec.session.tiling import analyse_whole, synthesise
 from imgcodec.codec.stream.tables import Tables
-from imgcodec.codec.stream.tiles import Tile, tile_grid
+from imgcodec.codec.stream.tiles import Tile
 from imgcodec.codec.weights.store import LoadedModel
 
 Pixels = NDArray[np.uint8]
+Latents = NDArray[np.float32]
 PARALLEL = 1e-4
 """Latents with a smaller angle in radians are blended along a line."""
 
@@ -68,7 +67,6 @@ class Draw(IntegerCoder):
         return draw_symbols(self.tables, indexes, self._rng, uniform=self._uniform)
 
 
-@torch.inference_mode()
 def draw_picture(
     loaded: LoadedModel,
     size: tuple[int, int],
@@ -93,23 +91,19 @@ def draw_picture(
     return _synthesise(loaded, loaded.model.code(shape, quality, coder), quality, size)
 
 
-@torch.inference_mode()
-def latents_of(loaded: LoadedModel, pixels: Pixels, quality: int) -> Tensor:
+def latents_of(loaded: LoadedModel, pixels: Pixels, quality: int) -> Latents:
     """Return y (1, M, h, w) of a picture (H, W, 3), before rounding."""
-    height, width = pixels.shape[:2]
-    (tile,) = tile_grid(height, width, max(height, width), loaded.model.stride_px)
-    return analyse_tile(loaded.model, pixels, tile, quality)
+    return analyse_whole(loaded.model, pixels, quality)
 
 
-@torch.inference_mode()
-def picture_of(loaded: LoadedModel, y: Tensor, quality: int, size: tuple[int, int]) -> Pixels:
+def picture_of(loaded: LoadedModel, y: Latents, quality: int, size: tuple[int, int]) -> Pixels:
     """Return the picture (H, W, 3) that a decoder makes of latents (1, M, h, w)."""
     coder = Count(loaded.tables)
     y_hat = loaded.model.code((y.shape[2], y.shape[3]), quality, coder, y)
     return _synthesise(loaded, y_hat, quality, size)
 
 
-def blend(first: Tensor, second: Tensor, share: float, *, spherical: bool = False) -> Tensor:
+def blend(first: Latents, second: Latents, share: float, *, spherical: bool = False) -> Latents:
     """Return latents between two of equal shape; `share` 0 is the first, 1 the second.
 
     Spherical: along the great circle through both, as a whole vector, which keeps the length
@@ -118,8 +112,8 @@ def blend(first: Tensor, second: Tensor, share: float, *, spherical: bool = Fals
     linear = (1 - share) * first + share * second
     if not spherical:
         return linear
-    a, b = first.flatten().double(), second.flatten().double()
-    cosine = float(a @ b / (a.norm() * b.norm()).clamp_min(1e-12))
+    a, b = (latents.ravel().astype(np.float64) for latents in (first, second))
+    cosine = float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
     angle = math.acos(min(1.0, max(-1.0, cosine)))
     if not PARALLEL < angle < math.pi - PARALLEL:
         return linear
@@ -129,7 +123,7 @@ def blend(first: Tensor, second: Tensor, share: float, *, spherical: bool = Fals
 
 def attribute_vector(
     loaded: LoadedModel, pictures: Iterable[Pixels], has_attribute: Iterable[bool], quality: int
-) -> Tensor:
+) -> Latents:
     """Return the mean y of pictures with an attribute minus that of pictures without.
 
     Args:
@@ -141,7 +135,7 @@ def attribute_vector(
     Raises:
         OptionError: the sizes differ, or all pictures have the attribute, or none.
     """
-    sums: dict[bool, Tensor] = {}
+    sums: dict[bool, Latents] = {}
     counts = {True: 0, False: 0}
     for pixels, has in zip(pictures, has_attribute, strict=True):
         y = latents_of(loaded, pixels, quality)
@@ -161,7 +155,7 @@ def training_size(loaded: LoadedModel) -> tuple[int, int]:
     return recipe["train"]["crop_px"], recipe["train"]["crop_px"]
 
 
-def _synthesise(loaded: LoadedModel, y_hat: Tensor, quality: int, size: tuple[int, int]) -> Pixels:
+def _synthesise(loaded: LoadedModel, y_hat: Latents, quality: int, size: tuple[int, int]) -> Pixels:
     height, width = size
     whole = Tile(0, 0, height, width)
     windows = synthesise(loaded.model, y_hat, quality, whole, height, width, max(size))

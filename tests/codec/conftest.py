@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from imgcodec.codec.models.registry import FAMILIES, build_model
+from imgcodec.codec.families.registry import FAMILIES
+from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.nets import capsules
 from imgcodec.codec.training.bank import CropBank
 from imgcodec.codec.training.checkpoint import save_ema

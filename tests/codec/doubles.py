@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+from types import SimpleNamespace
 
-from imgcodec.codec.models.coders import Block, Count, IntegerCoder
-from imgcodec.codec.nets.exact import ExactArithmetic
+import numpy as np
+
+from imgcodec.codec.families.coders import Block, Count, IntegerCoder
+from imgcodec.codec.numeric.exact import ExactArithmetic
 
 
 class Record(Count):
@@ -52,13 +53,15 @@ class Shuffled(ExactArithmetic):
 
     def __init__(self) -> None:
         self.calls = 0
-        self._generator = torch.Generator().manual_seed(4)
+        self._generator = np.random.default_rng(4)
 
-    def pointwise(self, x, weight, bias):
+    def pointwise(self, x, layer):
         self.calls += 1
-        order = torch.randperm(x.shape[1], generator=self._generator)
-        return super().pointwise(x[:, order], weight[:, order], bias)
+        order = self._generator.permutation(x.shape[1])
+        permuted = SimpleNamespace(weight=layer.weight[:, order], bias=layer.bias)
+        return super().pointwise(x[:, order], permuted)
 
-    def depthwise(self, x, weight, bias):
+    def depthwise(self, x, layer):
         self.calls += 1
-        return super().depthwise(x.flip(2, 3), weight.flip(2, 3), bias).flip(2, 3)
+        flipped = SimpleNamespace(weight=layer.weight[:, :, ::-1, ::-1], bias=layer.bias)
+        return super().depthwise(x[:, :, ::-1, ::-1], flipped)[:, :, ::-1, ::-1]

@@ -6,12 +6,12 @@ import csv
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from PIL import Image
 
 import imgcodec
 from imgcodec.cli.main import cli
+from imgcodec.codec.session.allocation import rate_weight
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import load_model
 from imgcodec.eval.levels import (
@@ -45,7 +45,7 @@ def test_rows_are_those_of_the_files(weights):
         (image, allocation) for image in ("a", "b") for allocation in ("equal", "auto")
     ]
     model = load_model(find_model(weights)).model
-    weight = float(model.lambdas(torch.tensor([model.level_of(QUALITY)])))
+    weight = rate_weight(model, QUALITY)
     for row in rows:
         rgb = TwoImages().load("ab".index(row.image))
         data = imgcodec.encode(rgb, model=weights, quality=QUALITY, level_bits=row.allocation)

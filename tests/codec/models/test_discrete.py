@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import imgcodec
-from imgcodec.codec.models.coders import IntegerCoder
+from imgcodec.codec.families.coders import IntegerCoder
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import load_model
 from imgcodec.eval.looks.codebooks import codebook_sheet, draw_codebook
@@ -71,8 +71,8 @@ def test_codes_cost_less_than_their_fixed_length(codes):
 
 
 def test_codebook_drawing_shows_every_code_once(codes):
-    codes.model.quantisers[0].usage.copy_(torch.arange(64).float())
-    drawing = draw_codebook(codes.model, 1)
+    codes.torch_model.quantisers[0].usage.copy_(torch.arange(64).float())
+    drawing = draw_codebook(codes.torch_model, 1)
     assert drawing.num_codes == 64
     assert drawing.patches.shape == (64, 16, 16, 3)
     assert drawing.used_share == pytest.approx(60 / 64)
@@ -81,16 +81,16 @@ def test_codebook_drawing_shows_every_code_once(codes):
     for patch in drawing.patches[[0, 40]]:
         assert picture_is_on(sheet, patch.repeat(2, 0).repeat(2, 1))
     with pytest.raises(imgcodec.OptionError, match="stages 1 to 3"):
-        draw_codebook(codes.model, 4)
+        draw_codebook(codes.torch_model, 4)
 
 
 def test_later_stages_are_stretched_differences_around_grey(codes):
-    drawing = draw_codebook(codes.model, 3)
-    assert drawing.contrast > 1 == draw_codebook(codes.model, 1).contrast
+    drawing = draw_codebook(codes.torch_model, 3)
+    assert drawing.contrast > 1 == draw_codebook(codes.torch_model, 1).contrast
     deviation = np.abs(drawing.patches.astype(float) - 127.5)
     assert np.quantile(deviation, 0.98) == pytest.approx(127.5, abs=2)
 
 
 def test_other_families_have_no_codebook(shipped):
     with pytest.raises(imgcodec.OptionError, match="no codebook"):
-        draw_codebook(shipped.model, 1)
+        draw_codebook(shipped.torch_model, 1)

@@ -6,18 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from imgcodec.codec.models.discrete import choice_tables
+from imgcodec.codec.families.discrete import choice_tables
+from imgcodec.codec.families.prior import context_of, group_of_positions, prior_features
 from imgcodec.codec.nets import capsules as capsules_module
 from imgcodec.codec.nets.capsules import Capsules, squash
-from imgcodec.codec.nets.choices import (
-    NUM_ROWS,
-    bits_of_choices,
-    rows_of_logits,
-)
 from imgcodec.codec.nets.codebook import Codebook, nearest, perplexity, tree_order, used_share
 from imgcodec.codec.nets.exact import FLOAT
-from imgcodec.codec.nets.prior import CodePrior, context_of, group_of_positions
-from imgcodec.codec.nets.rate import rows_to_indexes
+from imgcodec.codec.nets.prior import CodePrior
+from imgcodec.codec.nets.rate import bits_of_choices
+from imgcodec.codec.numeric.choices import NUM_ROWS, rows_of_logits
+from imgcodec.codec.numeric.rate import rows_to_indexes
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +53,7 @@ def test_codebook_starts_and_stays_at_the_clusters_of_its_data():
     assert result.distance.mean() <= before + 1e-4
     assert result.distance.mean() < 0.1 * data.var(dim=0).sum()
     assert torch.equal(result.vectors[0, :, 5, 0], book.codewords[result.codes[0, 5, 0]])
-    assert torch.equal(book.encode(grid[0]), book.eval()(grid).codes[0])
+    assert torch.equal(book.encode(grid[0].flatten(1).T), book.eval()(grid).codes[0].flatten())
 
 
 def test_dead_codes_come_back_to_life():
@@ -122,7 +120,8 @@ def test_capsules_decode_without_routing():
     assert table.shape == (64, 6)
     looked_up = table[result.codes].permute(0, 3, 1, 2)
     assert torch.allclose(result.vectors, looked_up, atol=1e-5)
-    assert torch.equal(capsules.encode(residual[1]), result.codes[1])
+    codes = capsules.encode(residual[1].flatten(1).T)
+    assert torch.equal(codes, result.codes[1].flatten())
     lengths = table.reshape(16, 4, 6).norm(dim=2)
     assert (lengths.diff(dim=1) > 0).all()
 
@@ -176,11 +175,12 @@ def test_groups_cover_every_position_once():
 def test_the_prior_sees_nothing_that_is_not_decoded():
     prior = CodePrior(3, 8, 4)
     before, own = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
-    groups = group_of_positions(4, 4)
+    groups = torch.from_numpy(group_of_positions(4, 4))
     changed = torch.where(groups == 0, own, torch.randn_like(own))
     for number in (1, 2):
         decoded = groups < number
         features, other = (
-            prior(context_of(before, vectors, decoded), FLOAT) for vectors in (own, changed)
+            prior_features(prior, context_of(before, vectors, decoded), FLOAT)
+            for vectors in (own, changed)
         )
         assert torch.equal(features, other) == (number == 1)

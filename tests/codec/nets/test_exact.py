@@ -10,29 +10,34 @@ import torch
 from torch import nn
 
 from imgcodec.codec.nets.exact import (
-    ACTIVATION_BITS,
-    BIAS_BITS,
     BIASES,
-    EXACT,
     FLOAT,
-    WEIGHT_BITS,
     WEIGHT_MAX,
     WEIGHTS,
     ExactDepthwise,
     ExactPointwise,
     Grid,
-    compand,
     exact_tensors,
-    on_grid,
     snap_,
 )
+from imgcodec.codec.numeric.exact import (
+    ACTIVATION_BITS,
+    BIAS_BITS,
+    EXACT,
+    WEIGHT_BITS,
+    compand,
+    on_grid,
+)
+from imgcodec.codec.numeric.parameters import Node
 
 
-def _integers(shape: tuple[int, ...], seed: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 16 << ACTIVATION_BITS, shape, generator=generator).double() / (
-        1 << ACTIVATION_BITS
-    )
+def _integers(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 16 << ACTIVATION_BITS, shape) / (1 << ACTIVATION_BITS)
+
+
+def _arrays(layer: nn.Module) -> Node:
+    return Node(weight=layer.weight.numpy(), bias=layer.bias.numpy())
 
 
 def _snapped(layer: nn.Module) -> nn.Module:
@@ -61,9 +66,9 @@ def test_pointwise_equals_python_integers():
     x = _integers((40, 3, 5), 1)
     weight = (layer.weight[:, :, 0, 0].numpy() * 2**WEIGHT_BITS).astype(np.int64).astype(object)
     bias = (layer.bias.numpy() * 2**BIAS_BITS).astype(np.int64).astype(object)
-    pixels = (x.reshape(40, -1).numpy() * 2**ACTIVATION_BITS).astype(np.int64).astype(object)
+    pixels = (x.reshape(40, -1) * 2**ACTIVATION_BITS).astype(np.int64).astype(object)
     expected = weight @ pixels + bias[:, None]
-    got = layer(x[None], EXACT).reshape(7, -1).numpy() * 2**BIAS_BITS
+    got = EXACT.pointwise(x[None], _arrays(layer)).reshape(7, -1) * 2**BIAS_BITS
     assert (got.astype(np.int64).astype(object) == expected).all()
     assert (got == np.round(got)).all()
 
@@ -72,8 +77,8 @@ def test_depthwise_equals_python_integers():
     torch.manual_seed(0)
     layer = _snapped(ExactDepthwise(3))
     x = _integers((3, 4, 5), 2)
-    got = layer(x[None], EXACT)[0].numpy() * 2**BIAS_BITS
-    padded = np.pad((x.numpy() * 2**ACTIVATION_BITS).astype(np.int64), ((0, 0), (1, 1), (1, 1)))
+    got = EXACT.depthwise(x[None], _arrays(layer))[0] * 2**BIAS_BITS
+    padded = np.pad((x * 2**ACTIVATION_BITS).astype(np.int64), ((0, 0), (1, 1), (1, 1)))
     weight = (layer.weight[:, 0].numpy() * 2**WEIGHT_BITS).astype(np.int64)
     bias = (layer.bias.numpy() * 2**BIAS_BITS).astype(np.int64)
     for c, i, j in np.ndindex(3, 4, 5):
@@ -85,33 +90,37 @@ def test_order_of_channels_changes_no_bit():
     torch.manual_seed(1)
     layer = _snapped(ExactPointwise(96, 32))
     x = _integers((96, 6, 6), 3)
-    order = torch.randperm(96)
-    permuted = ExactPointwise(96, 32).double().requires_grad_(False)
-    permuted.weight.data = layer.weight[:, order].clone()
-    permuted.bias.data = layer.bias.clone()
-    assert torch.equal(layer(x[None], EXACT), permuted(x[None, order], EXACT))
+    order = np.random.default_rng(1).permutation(96)
+    arrays = _arrays(layer)
+    permuted = Node(weight=arrays.weight[:, order], bias=arrays.bias)
+    np.testing.assert_array_equal(
+        EXACT.pointwise(x[None], arrays), EXACT.pointwise(x[None, order], permuted)
+    )
 
 
 def test_float_arithmetic_is_about_the_exact_one():
     torch.manual_seed(2)
-    for layer in (ExactPointwise(8, 8), ExactDepthwise(8)):
+    for layer, kind in ((ExactPointwise(8, 8), "pointwise"), (ExactDepthwise(8), "depthwise")):
         _snapped(layer)
-        x = _integers((8, 4, 4), 4)
-        assert torch.allclose(layer(x[None], FLOAT), layer(x[None], EXACT), atol=1e-9)
+        x = _integers((1, 8, 4, 4), 4)
+        about = getattr(FLOAT, kind)(torch.from_numpy(x), layer)
+        exact = getattr(EXACT, kind)(x, _arrays(layer))
+        np.testing.assert_allclose(about.numpy(), exact, atol=1e-9)
 
 
 def test_activation_lies_on_its_grid_and_in_range():
-    x = torch.tensor([-1.0, 0.001, 0.002, 3.14159, 99.0], dtype=torch.float64)
+    x = np.array([-1.0, 0.001, 0.002, 3.14159, 99.0])
     y = EXACT.activate(x) * 2**ACTIVATION_BITS
     assert y.tolist() == [0, 0, 1, 804, 16 * 256 - 1]
 
 
 def test_compand_is_monotone_and_dyadic():
-    q = torch.arange(-70, 71).double()
+    q = np.arange(-70.0, 71.0)
     squeezed = compand(q)
-    assert torch.equal(squeezed * 32, torch.round(squeezed * 32))
-    assert torch.equal(squeezed, squeezed.flip(0))
-    assert (squeezed[70:].diff() >= 0).all()
+    assert np.array_equal(squeezed * 32, np.round(squeezed * 32))
+    assert np.array_equal(squeezed, squeezed[::-1])
+    assert (np.diff(squeezed[70:]) >= 0).all()
+    assert np.array_equal(compand(torch.from_numpy(q)).numpy(), squeezed)
 
 
 def test_modules_say_what_is_exact():
@@ -141,7 +150,7 @@ def test_snapping_moves_exact_tensors_alone():
             continue
         grid = grids[name]
         assert tensor.dtype is torch.float64
-        assert torch.equal(tensor, on_grid(tensor, grid.bits))
+        assert np.array_equal(tensor.numpy(), on_grid(tensor.numpy(), grid.bits))
         assert tensor.abs().max() <= grid.limit
         error = (tensor - before[name].clamp(-grid.limit, grid.limit)).abs().max()
         assert 0 < error <= 2.0 ** -(grid.bits + 1) or not before[name].any()
@@ -160,7 +169,7 @@ def test_snapping_twice_changes_nothing():
     before = layer.weight.clone()
     snap_(layer)
     assert torch.equal(before, layer.weight)
-    assert torch.equal(on_grid(before, WEIGHT_BITS), before)
+    assert np.array_equal(on_grid(before.numpy(), WEIGHT_BITS), before.numpy())
 
 
 def test_too_large_sums_are_refused():

@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
@@ -15,6 +14,7 @@ import imgcodec
 from imgcodec.codec.errors import CorruptStreamError
 from imgcodec.codec.picture import exact
 from imgcodec.codec.picture.exact import ExactBlocks, decode_exact, encode_exact
+from imgcodec.codec.session.allocation import rate_weight
 from imgcodec.codec.session.exact_choice import ExactChooser
 from imgcodec.codec.session.measure import measure_tile
 from imgcodec.codec.session.painting import paint_over
@@ -139,7 +139,7 @@ def test_prices_are_those_of_the_file(tiny, mixed):
     data = imgcodec.encode(pixels, model=tiny.info.path, quality=50, exact="none")
     decoded = np.asarray(imgcodec.decode(data, model=tiny.info.path)).astype(float)
     model = tiny.model
-    lmbda = float(model.lambdas(torch.tensor([model.level_of(50)])))
+    lmbda = rate_weight(model, 50)
     bits = 8 * sum(len(part) for segment in read_stream(data).segments for part in segment)
     errors = lmbda * ((decoded - pixels) ** 2).mean(axis=2).sum()
     assert whole.sum() == pytest.approx(bits + errors, rel=0.01)

@@ -10,8 +10,8 @@ import imgcodec
 from imgcodec.codec.nets.similarity import ssimulacra2_sum
 from imgcodec.codec.options import MAX_EFFORT
 from imgcodec.codec.session.allocation import rate_weight
-from imgcodec.codec.session.refinement import STEPS_OF_EFFORT, refine
-from imgcodec.codec.session.tiling import analyse_tile
+from imgcodec.codec.session.refinement import STEPS_OF_EFFORT, objective_of, refine
+from imgcodec.codec.session.tiling import analyse_tile, to_pixels
 from imgcodec.codec.stream.tiles import tile_grid
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import load_model
@@ -91,17 +91,16 @@ def test_files_depend_on_their_input_alone(files, picture):
 def test_the_integers_chosen_are_the_integers_sent(files, picture):
     loaded = load_model(find_model(MODEL))
     (tile,) = tile_grid(*picture.shape[:2], 1024, loaded.model.stride_px)
-    with torch.inference_mode():
-        y = analyse_tile(loaded.model, picture, tile, QUALITY)
-        integers = refine(loaded, picture, tile, y, QUALITY, 6)
+    y = analyse_tile(loaded.model, picture, tile, QUALITY)
+    integers = refine(loaded, picture, tile, y, QUALITY, 6)
     shape = (y.shape[2], y.shape[3])
     sent = Record(loaded.tables, integers=integers)
     y_hat = loaded.model.code(shape, QUALITY, sent, y)
     received = {block.name: q for block, _, q in sent.sent}
     assert set(received) == set(integers)
     assert all(np.array_equal(received[name], integers[name]) for name in integers)
-    shown = loaded.model.synthesis(y_hat, QUALITY)[0, :, : picture.shape[0], : picture.shape[1]]
-    decoded = shown.permute(1, 2, 0).mul(255.0).round().clamp(0, 255).byte().numpy()
+    decoded = to_pixels(loaded.model.synthesis(y_hat, QUALITY))
+    decoded = decoded[: picture.shape[0], : picture.shape[1]]
     np.testing.assert_array_equal(np.asarray(imgcodec.decode(files[6])), decoded)
 
 
@@ -147,14 +146,15 @@ def test_families_without_refinement_say_so(picture, tmp_path):
 def test_effort_works_for_what_the_weights_were_trained_for():
     """More SSIMULACRA2 in the same bytes, by descent alone."""
     loaded = load_model(find_model("beta"))
-    assert not loaded.objective.is_squared_error
+    objective = objective_of(loaded)
+    assert not objective.is_squared_error
     picture = photograph(168, 176)
     x = torch.tensor(picture).permute(2, 0, 1)[None] / 255.0
 
     def cost(data: bytes) -> tuple[float, float]:
         decoded = np.asarray(imgcodec.decode(data))
         x_hat = torch.tensor(decoded).permute(2, 0, 1)[None] / 255.0
-        worth = loaded.objective.bits_per_pixel(x, x_hat, rate_weight(loaded.model, QUALITY))
+        worth = objective.bits_per_pixel(x, x_hat, rate_weight(loaded.model, QUALITY))
         error = float(ssimulacra2_sum(x, x_hat))
         return 8 * len(data) + float(worth) * picture[..., 0].size, error * len(data)
 

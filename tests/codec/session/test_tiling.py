@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 import imgcodec
 from imgcodec.codec.session.tiling import analyse_tile, synthesise
@@ -35,7 +34,6 @@ def test_grid_covers_the_padded_picture_once():
     assert (covered == 1).all()
 
 
-@torch.inference_mode()
 def test_analysis_of_tiles_equals_analysis_of_the_whole(shipped):
     picture = smooth_pictures(1, side=560)[0][:, :430]
     whole = analyse_tile(shipped.model, picture, Tile(0, 0, 560, 432), 60)
@@ -43,13 +41,12 @@ def test_analysis_of_tiles_equals_analysis_of_the_whole(shipped):
         part = analyse_tile(shipped.model, picture, tile, 60)
         top, left = tile.top // 16, tile.left // 16
         same = whole[:, :, top : top + part.shape[2], left : left + part.shape[3]]
-        assert torch.allclose(part, same, atol=1e-3)
+        np.testing.assert_allclose(part, same, atol=1e-3)
 
 
-@torch.inference_mode()
 def test_synthesis_of_tiles_equals_synthesis_of_the_whole(shipped):
-    torch.manual_seed(0)
-    y_hat = torch.randn(1, shipped.model.latent_channels, 36, 40) * 0.3
+    generator = np.random.default_rng(0)
+    y_hat = generator.normal(0, 0.3, (1, shipped.model.latent_channels, 36, 40)).astype(np.float32)
     (_, whole), *rest = list(synthesise(shipped.model, y_hat, 60, WHOLE, 570, 640, 1024))
     assert not rest
     for tile, part in synthesise(shipped.model, y_hat, 60, WHOLE, 570, 640, 256):

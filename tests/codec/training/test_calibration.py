@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from imgcodec.codec.nets.rate import RateAxis
+from imgcodec.codec.numeric.rate import RateAxis
 from imgcodec.codec.training import calibration
 from imgcodec.codec.training.calibration import LOOKS, calibrate_quality
 from tests.codec.conftest import smooth_pictures

@@ -8,14 +8,15 @@ from safetensors.numpy import load_file
 
 from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.registry import build_model
+from imgcodec.codec.models.stored import stored_arrays
 from imgcodec.codec.weights.installed import find_model
-from imgcodec.codec.weights.store import load_model, stored_arrays
+from imgcodec.codec.weights.store import load_model
 from tests.codec.conftest import tiny_recipe_of
 
 
 def test_weights_of_convolutions_take_two_bytes_and_all_else_four(family_weights):
     arrays = load_file(family_weights)
-    names = load_model(find_model(family_weights)).model.state_dict()
+    names = load_model(find_model(family_weights)).arrays
     kinds = {(arrays[name].ndim == 4, arrays[name].dtype) for name in names}
     assert kinds <= {
         (True, np.dtype(np.int16)),

@@ -8,11 +8,7 @@ no softmax is ever computed.
 
 from __future__ import annotations
 
-import numpy as np
-from torch import Tensor
-from torch.nn import functional as F
-
-from imgcodec.codec.nets.rate import clamp_rows
+from imgcodec.codec.numeric.arrays import Array
 
 NUM_ROWS = 64
 ROWS_PER_LOGIT = 4.0
@@ -20,13 +16,6 @@ CENTRE = (NUM_ROWS - 1) / 2
 """Row r stands for the logit (r - CENTRE) / ROWS_PER_LOGIT of the choice 1: -7.9 to 7.9."""
 
 
-def rows_of_logits(logits: Tensor) -> Tensor:
+def rows_of_logits(logits: Array) -> Array:
     """Return real-valued table rows of logits; exact for float64 on a dyadic grid."""
     return logits * ROWS_PER_LOGIT + CENTRE
-
-
-def bits_of_choices(choices: Tensor, rows: Tensor) -> Tensor:
-    """Return the bits of choices 0 and 1 under real-valued rows of the same shape (training)."""
-    logits = (clamp_rows(rows, NUM_ROWS) - CENTRE) / ROWS_PER_LOGIT
-    loss = F.binary_cross_entropy_with_logits(logits, choices.float(), reduction="none")
-    return loss * (1.0 / np.log(2.0))

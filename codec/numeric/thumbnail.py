@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-from torch.nn import functional as F
+import numpy as np
+from numpy.typing import NDArray
+
+from imgcodec.codec.numeric.arrays import pixel_shuffle
 
 STRIDE = 16
 """Side in pixels of the square of a position."""
@@ -23,19 +25,21 @@ class Thumbnail:
     """A map from latents to a picture that is `STRIDE` / n times smaller.
 
     Attributes:
-        weight: (3 n^2, C, 1, 1).
-        bias: (3 n^2,).
+        weight: float32 (3 n^2, C, 1, 1).
+        bias: float32 (3 n^2,).
     """
 
-    weight: Tensor
-    bias: Tensor
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
 
     @property
     def channels(self) -> int:
         """C, the number of latents that it looks at, from the first on."""
         return self.weight.shape[1]
 
-    def __call__(self, latents: Tensor) -> Tensor:
-        """Map latents (B, C, h, w) to a picture (B, 3, n h, n w), not clamped."""
+    def __call__(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map latents (1, C, h, w) to a picture (1, 3, n h, n w), not clamped."""
         side = int((len(self.bias) // 3) ** 0.5)
-        return F.pixel_shuffle(F.conv2d(latents, self.weight, self.bias), side)
+        _, channels, height, width = latents.shape
+        x = self.weight[:, :, 0, 0] @ latents.reshape(channels, -1) + self.bias[:, None]
+        return pixel_shuffle(x.reshape(1, -1, height, width), side)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from imgcodec.codec.nets.exact import MAGNITUDE_MAX
+from imgcodec.codec.numeric.arrays import Array, cast, namespace, to_numpy
+from imgcodec.codec.numeric.exact import MAGNITUDE_MAX
 
 THRESHOLD_MAX = 0.99
 
 
 def rounding_thresholds(
-    code_lengths: np.ndarray, half_widths: np.ndarray, strength: float
-) -> np.ndarray:
+    code_lengths: NDArray, half_widths: NDArray, strength: float
+) -> NDArray[np.float32]:
     """Return the fractions above which the encoder rounds away from zero.
 
     With gains at the uniform quantiser of lambda, a squared error of e steps costs as much as
@@ -40,7 +40,7 @@ def rounding_thresholds(
     return thresholds
 
 
-def round_by_cost(x: Tensor, indexes: Tensor, thresholds: Tensor) -> Tensor:
+def round_by_cost(x: Array, indexes: Array, thresholds: Array) -> Array:
     """Round to the integers that cost least in bits and squared error together.
 
     Args:
@@ -48,15 +48,16 @@ def round_by_cost(x: Tensor, indexes: Tensor, thresholds: Tensor) -> Tensor:
         indexes: table row of each value, int64.
         thresholds: (R, K) from `rounding_thresholds`.
     """
-    magnitude = x.abs()
-    lower = torch.floor(magnitude)
+    xp = namespace(x)
+    magnitude = xp.abs(x)
+    lower = xp.floor(magnitude)
     columns = thresholds.shape[1]
-    cell = lower.long().clamp(max=columns - 1)
-    threshold = thresholds.take(indexes * columns + cell)
-    return torch.copysign(lower + (magnitude - lower > threshold), x)
+    cell = xp.clip(cast(lower, "int64"), None, columns - 1)
+    threshold = xp.take(thresholds, indexes * columns + cell)
+    return xp.copysign(lower + (magnitude - lower > threshold), x)
 
 
-def to_integers(x: Tensor) -> np.ndarray:
+def to_integers(x: Array) -> NDArray[np.int32]:
     """Return rounded values as int32, within what the networks of table rows may see."""
     limit = float(MAGNITUDE_MAX - 1)
-    return x.clamp(-limit, limit).to(torch.int32).cpu().numpy()
+    return to_numpy(cast(namespace(x).clip(x, -limit, limit), "int32"))

@@ -8,18 +8,17 @@ rounds in a way that has a gradient and counts bits; the model cannot tell them 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from imgcodec.codec.errors import CorruptStreamError
-from imgcodec.codec.nets.rate import rows_to_indexes
-from imgcodec.codec.nets.rounding import (
+from imgcodec.codec.numeric.arrays import Array, gather, scatter
+from imgcodec.codec.numeric.rate import rows_to_indexes
+from imgcodec.codec.numeric.rounding import (
     THRESHOLD_MAX,
     round_by_cost,
     rounding_thresholds,
@@ -32,17 +31,15 @@ ROUNDING_STRENGTH = 0.6
 
 
 @lru_cache(maxsize=16)
-def thresholds_of(tables: Tables, rounding: float = 1.0) -> Tensor:
+def thresholds_of(tables: Tables, rounding: float = 1.0) -> NDArray[np.float32]:
     """Return the thresholds of an encoder under tables, for `round_by_cost`.
 
     Args:
         tables: of the model.
         rounding: factor of the strength that models are trained with, 0 for plain rounding.
     """
-    with torch.inference_mode(False):
-        plain = rounding_thresholds(tables.bits(), tables.half_widths, ROUNDING_STRENGTH)
-        scaled = 0.5 + (torch.from_numpy(plain) - 0.5) * rounding
-        return scaled.clamp(max=THRESHOLD_MAX)
+    plain = rounding_thresholds(tables.bits(), tables.half_widths, ROUNDING_STRENGTH)
+    return np.minimum(0.5 + (plain - 0.5) * rounding, THRESHOLD_MAX)
 
 
 @dataclass(frozen=True)
@@ -54,32 +51,31 @@ class Block:
         part: name of the latents to which they belong: those of a walk with the same part make
             up its array.
         mask: bool (C, h, w), where in the array they lie.
-        is_choice: they are 0 or 1, under a row of `nets.choices`.
+        is_choice: they are 0 or 1, under a row of `numeric.choices`.
         is_plain: rounded to the nearest integer, whatever its bits.
         is_partial: what there is of a block, in an observation.
     """
 
     name: str
     part: str
-    mask: Tensor
+    mask: Array
     is_choice: bool = False
     is_plain: bool = False
     is_partial: bool = False
 
-    def gather(self, x: Tensor) -> Tensor:
+    def gather(self, x: Array) -> Array:
         """Return the values (B, n) of the block in an array (B, C, h, w)."""
-        return x[:, self.mask]
+        return gather(x, self.mask)
 
-    def scatter(self, values: Tensor, shape: torch.Size) -> Tensor:
+    def scatter(self, values: Array, shape: Sequence[int]) -> Array:
         """Return an array of a shape (B, C, h, w) with values (B, n), 0 outside of the block."""
-        return values.new_zeros(shape).masked_scatter(self.mask, values)
+        return scatter(values, self.mask, shape)
 
     def map(self, values: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
         """Return where values (n,) lie on a grid (H, W) over the same area; their sum stays."""
-        mask = self.mask.cpu().numpy()
-        array = np.zeros(mask.shape)
-        array[mask] = values
-        rows, columns = (_shares(*sides) for sides in zip(mask.shape[1:], shape, strict=True))
+        array = np.zeros(self.mask.shape)
+        array[self.mask] = values
+        rows, columns = (_shares(*sides) for sides in zip(array.shape[1:], shape, strict=True))
         return rows @ array.sum(axis=0) @ columns.T
 
 
@@ -96,7 +92,7 @@ class Coder(ABC):
     """Answers for the integers of a walk."""
 
     @abstractmethod
-    def code(self, block: Block, error: Tensor | None, rows: Tensor) -> Tensor | None:
+    def code(self, block: Block, error: Array | None, rows: Array) -> Array | None:
         """Return the integers of a block, 0 outside of it; None when there are no more.
 
         Where the last of them belong to a part of a block, the others are 0 as well.
@@ -107,7 +103,7 @@ class Coder(ABC):
             rows: the same shape, real-valued table rows.
         """
 
-    def context(self, q: Tensor) -> Tensor:
+    def context(self, q: Array) -> Array:
         """Return integers as the networks of later rows of their part see them."""
         return q
 
@@ -117,7 +113,7 @@ Observer = Callable[[Block, NDArray[np.int64], NDArray[np.int32]], None]
 
 
 class IntegerCoder(Coder):
-    """Integers one by one under integer rows: what files are made of.
+    """Integers one by one under integer rows, over NumPy: what files are made of.
 
     Args:
         tables: of the model.
@@ -151,32 +147,29 @@ class IntegerCoder(Coder):
             q: (n,) those of the encoder, None when decoding.
         """
 
-    def code(self, block: Block, error: Tensor | None, rows: Tensor) -> Tensor | None:
+    def code(self, block: Block, error: Array | None, rows: Array) -> Array | None:
         """Round by cost and exchange; see `Coder.code`."""
         indexes = rows_to_indexes(block.gather(rows))[0]
         q = self._instead.get(block.name)
         if q is None and error is not None:
             x = block.gather(error)[0]
             plain = block.is_plain or block.is_choice
-            q = to_integers(
-                torch.round(x) if plain else round_by_cost(x, indexes, self._thresholds)
-            )
-        known_rows = indexes.cpu().numpy()
+            q = to_integers(np.rint(x) if plain else round_by_cost(x, indexes, self._thresholds))
+        known_rows = indexes
         answer = self.exchange(block, known_rows, q)
         if answer is None:
             return None
         known = answer != MISSING
         if not known.all():
-            mask = block.mask.clone()
-            mask[block.mask] = torch.from_numpy(known)
+            mask = block.mask.copy()
+            mask[block.mask] = known
             block = replace(block, mask=mask, is_partial=True)
             known_rows, answer = known_rows[known], answer[known]
         if block.is_choice and np.any((answer < 0) | (answer > 1)):
             raise CorruptStreamError("a binary choice has another value than 0 or 1")
         if self._observe is not None:
             self._observe(block, known_rows, answer)
-        values = torch.from_numpy(answer).to(rows.device).float()[None]
-        return block.scatter(values, rows.shape)
+        return block.scatter(answer.astype(np.float32)[None], rows.shape)
 
 
 class Count(IntegerCoder):

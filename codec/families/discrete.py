@@ -1,0 +1,185 @@
+"""What the discrete families share: residual codes on a grid at 1/16 under an exact prior.
+
+              x (3, H, W) in [0, 1]
+              |------ unshuffle 16 -- P ------+
+              +- blocks 1/8 - blocks 1/16 ----+--> y (D, H/16, W/16)
+                                              |
+        stage 1: code = quantiser(y)               -> vector
+        stage s: code = quantiser(y - vectors)     -> vector          (s <= stages of the quality)
+                                              |
+        x_hat <- P^T y_hat + blocks(y_hat) <--+  y_hat = sum of vectors
+
+A stage is a segment of the file, coded in four groups of positions, each code as the choices on
+its way down a binary tree; the exact prior (`families.prior`) sees the vectors of earlier stages
+and groups. Families differ in their quantisers only. Residual stages: Zeghidour et al. arXiv
+2107.03312; discrete latents under a learned prior: van den Oord et al. arXiv 1711.00937.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from imgcodec.codec.families.base import CodecModel, halo_px
+from imgcodec.codec.families.coders import Block, Coder
+from imgcodec.codec.families.prior import (
+    GROUPS,
+    context_of,
+    group_of_positions,
+    prior_features,
+    prior_logits,
+)
+from imgcodec.codec.numeric.arrays import Array, cast, detach, like, namespace, permute, zeros
+from imgcodec.codec.numeric.choices import CENTRE, NUM_ROWS, ROWS_PER_LOGIT, rows_of_logits
+from imgcodec.codec.numeric.exact import Arithmetic
+from imgcodec.codec.stream.tables import TOTAL, Tables
+
+STRIDE = 16
+CHUNK = 4096
+"""Positions whose codes are found at once."""
+
+
+def choice_tables() -> Tables:
+    """Return a row for every logit: choices 0 and 1, everything else at frequency 1."""
+    logits = (np.arange(NUM_ROWS) - CENTRE) / ROWS_PER_LOGIT
+    ones = np.round(TOTAL / (1 + np.exp(-logits))).astype(np.int64).clip(1, TOTAL - 3)
+    frequencies = np.ones((NUM_ROWS, 4), np.int64)  # of -1, 0, 1 and the escape
+    frequencies[:, 2] = ones
+    frequencies[:, 1] = TOTAL - 2 - ones
+    return Tables(frequencies, np.ones(NUM_ROWS, np.int64))
+
+
+@dataclass(frozen=True)
+class DiscreteTerms:
+    """What the training of a discrete model needs to know.
+
+    Attributes:
+        commitment: weight of the distance of y to its codes.
+        lmbda: weight of the distortion against the bits.
+    """
+
+    commitment: float = 0.25
+    lmbda: float = 0.01
+
+
+class DiscreteFamily(CodecModel):
+    """Stages of codes under their priors; see the module docstring.
+
+    Float networks:
+
+        analyse(x)                  (B, 3, H, W) -> y (B, D, H/16, W/16)
+        codes(stage, vectors)       (N, D) -> int64 (N,), N up to `CHUNK`
+        synthesise(y_hat, stages)   stages (B, S), one-hot, float32 -> (B, 3, 16 h, 16 w)
+
+    Args:
+        cfg: of the family, with `latent_channels` (D), `stages` and the blocks of the transforms.
+        num_bits: bits of a code, the same in all stages.
+    """
+
+    stride_px = STRIDE
+    decoder_prefixes: ClassVar = ("g_s.", "klt_synthesis.")
+
+    def __init__(self, cfg: Any, num_bits: int) -> None:
+        super().__init__(cfg)
+        self.num_stages, self.num_bits = cfg.stages, num_bits
+        self.latent_channels = cfg.latent_channels
+        self.max_level = float(cfg.stages)
+        self.analysis_halo_px = halo_px(cfg.encoder_blocks, STRIDE)
+        self.synthesis_halo_px = halo_px(cfg.decoder_blocks, STRIDE)
+
+    @abstractmethod
+    def table(self, stage: int) -> Array:
+        """Return the vector of every code of a stage, float64 (2^num_bits, D), on the grid."""
+
+    @property
+    def quality_ladder(self) -> tuple[int, ...]:
+        """The middle of the qualities of each number of stages."""
+        return tuple((2 * stage + 1) * 50 // self.num_stages for stage in range(self.num_stages))
+
+    @staticmethod
+    def default_tables() -> Tables:
+        """Return tables of binary choices."""
+        return choice_tables()
+
+    def passes(self, quality: int) -> tuple[tuple[str, ...], ...]:
+        """Return a level for each stage: their number grows in equal steps of quality."""
+        num_stages = 1 + (quality - 1) * self.num_stages // 100
+        return tuple((f"code{stage + 1}",) for stage in range(num_stages))
+
+    def operating_point(self, quality: int) -> int:
+        """Return the number of stages."""
+        return len(self.passes(quality))
+
+    def analysis(self, x: Array, quality: int) -> Array:
+        """Map a picture (1, 3, H, W) to y (1, D, H/16, W/16), the same at every quality."""
+        return self.nets.analyse(x)
+
+    def synthesis(self, y_hat: Array, quality: int) -> Array:
+        """Map y_hat (1, D, h, w) to a picture (1, 3, 16 h, 16 w), not clamped."""
+        stage = np.eye(self.num_stages, dtype=np.float32)[[self.operating_point(quality) - 1]]
+        return self.nets.synthesise(y_hat, like(stage, y_hat))
+
+    def walk(
+        self,
+        y: Array | None,
+        shape: tuple[int, int],
+        point: int,
+        coder: Coder,
+        arithmetic: Arithmetic,
+        quantise: Callable[[int, Array], Array] | None = None,
+    ) -> Array:
+        """Code stage by stage and group by group, and return y_hat; see `CodecModel.walk`.
+
+        Args:
+            y: (B, D, h, w), None when decoding.
+            shape: (h, w).
+            point: number of stages.
+            coder: who answers for the choices.
+            arithmetic: of the priors.
+            quantise: from a stage and a residual (B, D, h, w) to codes (B, h, w), None for the
+                quantisers of the codec.
+        """
+        quantise = quantise or self.encode
+        kind = self.table(0)
+        groups = group_of_positions(*shape)
+        size = (1 if y is None else len(y), self.latent_channels, *shape)
+        before = zeros(size, arithmetic.dtype, kind)
+        for stage in range(point):
+            prior = self.priors[stage]
+            codes = None if y is None else quantise(stage, y - cast(before, "float32"))
+            table = cast(detach(self.table(stage)), arithmetic.dtype)  # training moves codes
+            own = zeros(size, arithmetic.dtype, kind)
+            for number in range(len(GROUPS)):
+                if not (groups == number).any():
+                    continue
+                mask, known = like(groups == number, kind), like(groups < number, kind)
+                features = prior_features(prior, context_of(before, own, known), arithmetic)
+                name = f"code{stage + 1}"
+                block = Block(name, name, mask[None], is_choice=True)
+                nodes = like(np.ones((size[0], *shape), np.int64), kind)
+                for bit in reversed(range(self.num_bits)):
+                    rows = rows_of_logits(prior_logits(prior, features, nodes))[:, None]
+                    choice = None
+                    if codes is not None:
+                        choice = cast((codes >> bit) & 1, "float32")[:, None]
+                    chosen = coder.code(block, choice, rows)
+                    if chosen is None:
+                        return cast(before + own, "float32")
+                    nodes = 2 * nodes + cast(chosen[:, 0], "int64")
+                vectors = permute(table[nodes - (1 << self.num_bits)], (0, 3, 1, 2))
+                own = namespace(own).where(mask, vectors, own)
+            before = before + own
+        return cast(before, "float32")
+
+    def encode(self, stage: int, residual: Array) -> Array:
+        """Return the codes (B, h, w) of residuals (B, D, h, w), where nothing is trained."""
+        batch, dims, height, width = residual.shape
+        flat = permute(residual, (0, 2, 3, 1)).reshape(-1, dims)
+        parts = [flat[start : start + CHUNK] for start in range(0, len(flat), CHUNK)]
+        codes = [self.nets.codes(stage, part) for part in parts]
+        codes = codes[0] if len(codes) == 1 else namespace(flat).hstack(codes)
+        return codes.reshape(batch, height, width)

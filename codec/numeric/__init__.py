@@ -1,0 +1,1 @@
+"""What walks compute with, over NumPy or torch alike: arrays, exact layers, rates, rounding."""

@@ -1,0 +1,100 @@
+"""Exact arithmetic: integers in, table rows out, bit-identical on every machine.
+
+A layer's weights lie on the grid 2**-WEIGHT_BITS, activations on 2**-ACTIVATION_BITS within
+[0, ACTIVATION_MAX), biases on 2**-BIAS_BITS. In float64 every product and every partial sum is
+then a multiple of 2**-BIAS_BITS (or coarser) and far below 2**53 of these units, so each addition
+is exact and no order of summation, no library and no thread count can change a bit. The only
+operations are +, *, comparison, floor and scaling by powers of two. Pointwise layers are matrix
+products, depthwise layers nine shifted multiply-adds: nothing that a library could replace by a
+transform algorithm such as Winograd's.
+
+Every net is written once (`families.rows`, `families.prior`), over an arithmetic: `EXACT` for
+coding, `nets.exact.FLOAT` for training, where the same parameters run in plain floating point.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgcodec.codec.numeric.arrays import Array, namespace
+
+WEIGHT_BITS, BIAS_BITS = 12, 20
+ACTIVATION_BITS = 8
+ACTIVATION_MAX = 16.0
+MAGNITUDE_MAX = 2**15
+"""Networks see no larger integers."""
+SUM_BITS = 53
+"""Sums fit into so many, which `nets.exact.snap_` checks when weights are exported."""
+
+
+def on_grid(x: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
+    """Round to multiples of 2**-bits (halves up)."""
+    out = x * 2.0**bits
+    out += 0.5
+    np.floor(out, out=out)
+    out *= 2.0**-bits
+    return out
+
+
+def compand(q: Array) -> Array:
+    """Squeeze |q| to about 1.3 * log2(1 + |q|) by dyadic, piecewise linear pieces.
+
+    Exact for integers in any float type of 24 or more bits.
+    """
+    xp = namespace(q)
+    a = xp.abs(q)
+    return xp.clip(a, None, 2) * 0.5 + xp.clip(a, None, 8) * 0.125 + xp.clip(a, None, 32) * 0.03125
+
+
+class Arithmetic(Protocol):
+    """How the layers of exact networks compute; a layer has a `weight` and a `bias`."""
+
+    dtype: str
+
+    def pointwise(self, x: Array, layer: Any) -> Array:
+        """Map (B, C, H, W) to (B, out, H, W)."""
+
+    def depthwise(self, x: Array, layer: Any) -> Array:
+        """Convolve (B, C, H, W) with a 3x3 window of zero padding in each channel."""
+
+    def activate(self, x: Array) -> Array:
+        """Clamp to [0, ACTIVATION_MAX), on its grid."""
+
+
+class ExactArithmetic:
+    """Of the codec: NumPy, float64 on the grids, every sum exact in any order."""
+
+    dtype = "float64"
+
+    def pointwise(self, x: NDArray[np.float64], layer: Any) -> NDArray[np.float64]:
+        """Map (1, C, H, W) on the activation grid to (1, out, H, W), without rounding."""
+        _, channels, height, width = x.shape
+        out = layer.weight[:, :, 0, 0] @ x.reshape(channels, height * width)
+        out += layer.bias[:, None]
+        return out.reshape(1, -1, height, width)
+
+    def depthwise(self, x: NDArray[np.float64], layer: Any) -> NDArray[np.float64]:
+        """Convolve (1, C, H, W) on the activation grid, as nine shifted multiply-adds."""
+        _, channels, height, width = x.shape
+        padded = np.zeros((channels, height + 2, width + 2))
+        padded[:, 1:-1, 1:-1] = x[0]
+        weights = layer.weight[:, 0, :, :, None, None]
+        out = np.empty((channels, height, width))
+        out[:] = layer.bias[:, None, None]
+        product = np.empty_like(out)
+        for row in range(3):
+            for column in range(3):
+                window = padded[:, row : row + height, column : column + width]
+                out += np.multiply(window, weights[:, row, column], out=product)
+        return out[None]
+
+    def activate(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Round onto the activation grid and clamp to [0, ACTIVATION_MAX)."""
+        out = on_grid(x, ACTIVATION_BITS)
+        return np.clip(out, 0.0, ACTIVATION_MAX - 2.0**-ACTIVATION_BITS, out=out)
+
+
+EXACT = ExactArithmetic()
