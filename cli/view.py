@@ -16,7 +16,6 @@ import click
 
 from imgcodec.cli.console import Console, console_options
 from imgcodec.cli.errors import Failure
-from imgcodec.codec.weights.installed import WEIGHTS_DIR, list_models
 from imgcodec.web import DIST
 
 EXAMPLES = """\b
@@ -113,6 +112,8 @@ class _Handler(SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer which further decoders the models have, or with a file."""
         if urlsplit(self.path).path == _DECODERS:
+            from imgcodec.codec.weights.installed import list_models
+
             decoders = {model.id: model.decoders[1:] for model in list_models()}
             self._answer(json.dumps(decoders).encode())
         else:
@@ -131,6 +132,8 @@ class _Handler(SimpleHTTPRequestHandler):
         if asked.startswith(_FILES):
             return str(self.server.files.get(asked, DIST / "none"))
         if asked.startswith(_WEIGHTS):
+            from imgcodec.codec.weights.installed import WEIGHTS_DIR
+
             file = (WEIGHTS_DIR / asked.removeprefix(_WEIGHTS)).resolve()
             is_ours = file.is_relative_to(WEIGHTS_DIR) and file.suffix in _SERVED
             return str(file if is_ours else DIST / "none")
