@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
     from imgcodec.codec.weights.installed import ModelInfo
 
-NEEDED = ("torch", "numpy", "pillow", "safetensors", "pyyaml", "click")
+NEEDED = ("numpy", "pillow", "safetensors", "onnxruntime", "click")
 OPTIONAL = (
     "constriction",  # a plain Python coder stands in where it has no wheel
+    *("torch", "pyyaml", "onnx"),
     *("torchvision", "pandas", "matplotlib", "imagecodecs"),
     *dict.fromkeys(quality.package for quality in QUALITIES if quality.package),
 )
@@ -87,17 +89,15 @@ def run_checks() -> Iterator[Check]:
 
 def _check_coding() -> Iterator[Check]:
     try:
-        import torch
-
         from imgcodec.codec import api  # noqa: F401  # imports everything that coding needs
+        from imgcodec.codec.weights.graphs import num_threads
         from imgcodec.codec.weights.installed import list_models
     except Exception as error:  # a broken installation fails in any way
         yield Check("import", _message(error), is_good=False)
         return
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    yield Check("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
-    yield Check("GPU", f"{device} (encoding and decoding run on the CPU)")
-    yield Check("precision", _precision())
+    yield Check("threads", f"{num_threads()} of {os.cpu_count()} cores")
+    if find_spec("torch"):
+        yield from _check_torch()
     yield _check_coder()
     try:
         models = list_models()
@@ -108,6 +108,17 @@ def _check_coding() -> Iterator[Check]:
         yield Check("models", "none installed", is_good=False)
     for model in models:
         yield _check_model(model)
+
+
+def _check_torch() -> Iterator[Check]:
+    try:
+        import torch
+    except Exception as error:
+        yield Check("torch", _message(error), is_good=False)
+        return
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    yield Check("GPU", f"{device} (encoding and decoding run on the CPU)")
+    yield Check("precision", _precision())
 
 
 def _check_coder() -> Check:
@@ -139,8 +150,10 @@ def _check_model(model: ModelInfo) -> Check:
 
     from imgcodec.codec import api
     from imgcodec.codec.session.targets import psnr_db
+    from imgcodec.codec.weights.backends import backend_of
 
     try:
+        backend = backend_of(model)
         picture = _synthetic_picture()
         start = time.perf_counter()
         data = api.encode(picture, model=model.path, quality=SELF_TEST_QUALITY)
@@ -154,7 +167,7 @@ def _check_model(model: ModelInfo) -> Check:
     return Check(
         model.id,
         f"hash {model.hash[:8]} matches, round trip {len(data)} bytes, {psnr:.1f} dB, "
-        f"{seconds:.1f} s with loading",
+        f"{seconds:.1f} s with loading, by {backend.name} ({backend.reason})",
     )
 
 

@@ -16,6 +16,7 @@ from imgcodec.codec.errors import (
     CodecError,
     CorruptStreamError,
     ImageFormatError,
+    MissingPackageError,
     OptionError,
     UnknownModelError,
     UnsupportedVersionError,
@@ -26,6 +27,8 @@ EXIT_USAGE = 2
 EXIT_CORRUPT = 3
 EXIT_UNKNOWN = 4
 
+TORCH_PACKAGES = ("torch", "yaml", "onnx")
+"""What the extra `torch` brings."""
 VERBOSE_KEY = "imgcodec.verbose"
 
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
@@ -55,6 +58,15 @@ def exit_code_of(error: Exception) -> int | None:
     return None
 
 
+def _as_expected(error: Exception) -> Exception:
+    """Return what it means that a package of the extra `torch` cannot be imported."""
+    if isinstance(error, ModuleNotFoundError) and error.name in TORCH_PACKAGES:
+        return MissingPackageError(
+            f"this needs {error.name}, which is not installed: pip install 'imgcodec[torch]'"
+        )
+    return error
+
+
 @contextmanager
 def exit_codes(ctx: click.Context) -> Iterator[None]:
     """Turn expected errors into ``Failure``; with ``-v`` print the traceback first.
@@ -66,6 +78,7 @@ def exit_codes(ctx: click.Context) -> Iterator[None]:
     except (click.ClickException, click.Abort, BrokenPipeError):
         raise
     except Exception as error:
+        error = _as_expected(error)
         code = exit_code_of(error)
         if code is None:
             raise

@@ -55,7 +55,8 @@ def command(
         raise click.UsageError("OUT must end in .safetensors.")
     check_writable(Path(out), force=force)
     if decoder_of is not None:
-        _export_decoder(Path(ema), Path(out), Path(decoder_of), provenance, licence)
+        decoder = _export_decoder(Path(ema), Path(out), Path(decoder_of), provenance, licence)
+        _write_graphs(console, Path(decoder_of), decoder)
         console.note(f"decoder: {out}")
         return
 
@@ -75,6 +76,7 @@ def command(
         licence=licence,
         name=model_id,
     )
+    _write_graphs(console, Path(out))
     if console.is_json:
         console.record({"weights": out, **report})
     for name, value in report.items():
@@ -93,7 +95,8 @@ def _in_turn(iterables: list[Iterable[Any]]) -> Iterator[Any]:
                 sources.remove(source)
 
 
-def _export_decoder(ema: Path, out: Path, model: Path, provenance: str, licence: str) -> None:
+def _export_decoder(ema: Path, out: Path, model: Path, provenance: str, licence: str) -> str:
+    """Write a further decoder and return its name."""
     name = out.name.removeprefix(f"{model.stem}.").removesuffix(".safetensors")
     if out.name != f"{model.stem}.{name}.safetensors" or not name.isidentifier():
         raise click.UsageError(f"OUT must be named {model.stem}.<decoder>.safetensors.")
@@ -101,3 +104,17 @@ def _export_decoder(ema: Path, out: Path, model: Path, provenance: str, licence:
     from imgcodec.codec.training.export import export_decoder
 
     export_decoder(ema, out, model, provenance=provenance, licence=licence)
+    return name
+
+
+def _write_graphs(console: Console, model: Path, decoder: str | None = None) -> None:
+    """Write the graphs of weights, with which they run without torch."""
+    from importlib.util import find_spec
+
+    from imgcodec.codec.training.graphs import write_graphs
+    from imgcodec.codec.weights.installed import FIDELITY, read_info
+
+    if find_spec("onnx"):
+        console.note(f"graphs: {write_graphs(read_info(model), decoder or FIDELITY)}")
+    else:
+        console.note("no graphs, so that these weights need torch: onnx is not installed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import os
 import re
 import subprocess
 import sys
@@ -275,7 +276,6 @@ def test_answers_that_need_no_model_come_without_torch(root: Path, args: list[st
 
 def test_help_takes_less_than_300_ms(root: Path) -> None:
     """Processor time, since other processes may share the machine with the tests."""
-    import os
 
     def children_s() -> float:
         times = os.times()
@@ -318,6 +318,45 @@ def test_runs_without_what_it_does_not_need(
 ) -> None:
     code = f"import sys\nsys.modules.update(dict.fromkeys({absent!r}))\n"
     code += "".join(f"import imgcodec.{module}\n" for module in modules)
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+CODING_WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+import numpy as np
+import imgcodec
+rows, columns = np.mgrid[0:70, 0:90]
+picture = np.stack([rows * 3, columns * 2, rows + columns], -1).astype(np.uint8)
+for model in ("beta", "hier", "vq", "cv", "convvae"):
+    data = imgcodec.encode(picture, model=model)
+    assert imgcodec.decode(data).size == (90, 70)
+    assert imgcodec.inspect(data, verify=True).passes
+    assert len(list(imgcodec.preview(data)))
+imgcodec.decode(imgcodec.encode(picture, model="beta-base-2"), decoder="perceptual")
+try:
+    imgcodec.encode(picture, effort=2)
+except imgcodec.MissingPackageError as error:
+    assert "pip install 'imgcodec[torch]'" in str(error)
+else:
+    raise AssertionError("effort needs torch")
+"""
+
+
+def test_files_are_coded_without_torch(root: Path) -> None:
+    environment = {**os.environ, "IMGCODEC_BACKEND": "auto"}
+    subprocess.run(
+        [sys.executable, "-W", "error::ImportWarning", "-c", CODING_WITHOUT_TORCH],
+        cwd=root,
+        env=environment,
+        check=True,
+    )
+
+
+def test_walks_are_imported_without_torch(root: Path) -> None:
+    code = "import sys\n"
+    code += "import imgcodec.codec.families.registry, imgcodec.codec.api\n"
+    code += "assert not {'torch', 'onnxruntime'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
 
 

@@ -49,7 +49,7 @@ def backend_of(info: ModelInfo, decoder: str = FIDELITY) -> Backend:
         further = [] if decoder == FIDELITY else [decoder_path(info.path, decoder)]
         found = graphs_of([info.path, *further])
         if isinstance(found, Graphs) and find_spec("onnxruntime"):
-            return Backend(ONNXRUNTIME, reason if wanted != AUTO else "it is there")
+            return Backend(ONNXRUNTIME, reason if wanted != AUTO else "it has the graphs")
         reason = found if isinstance(found, str) else "onnxruntime is not installed"
         if wanted == ONNXRUNTIME:
             raise OptionError(f"{VARIABLE} is {ONNXRUNTIME}, but {reason}")
@@ -59,7 +59,7 @@ def backend_of(info: ModelInfo, decoder: str = FIDELITY) -> Backend:
 
 
 def require_package(name: str, purpose: str) -> None:
-    """Refuse what needs a package of the extra `torch` where it is not installed.
+    """Refuse what needs a package of the extra `torch` where that is not installed.
 
     Args:
         name: of the package.
