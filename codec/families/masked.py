@@ -101,12 +101,13 @@ class MaskedLatent:
         shape = (len(features), self.channels, *features.shape[2:])
         height, width = size or features.shape[2:]
         decoded = integers = zeros(shape, "float32", features)
+        context = zeros(shape, arithmetic.dtype, features)
         if known is not None:
             rest = decoded[:, known[0].shape[1] :]
             decoded = concat([known[0], rest], 1)
             is_over = is_over or known[1] is None
             integers = integers if known[1] is None else concat([known[1], rest], 1)
-        context = cast(compand(coder.context(integers)), arithmetic.dtype)
+            context = cast(compand(coder.context(integers)), arithmetic.dtype)
         base = (weights @ self.log_scale)[:, :, None, None]
         for number, cell in enumerate(self.masks, 1):
             mask = tile_cell(cell, shape[2:])
@@ -125,5 +126,6 @@ class MaskedLatent:
             q = pad(q, shape[2] - height, shape[3] - width)
             decoded = xp.where(mask, mean + q / gain, decoded)
             integers = integers + q
-            context = context + cast(compand(coder.context(q)), arithmetic.dtype)
+            if number < len(self.masks):
+                context = context + cast(compand(coder.context(q)), arithmetic.dtype)
         return decoded, None if is_over else integers

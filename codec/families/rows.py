@@ -17,7 +17,8 @@ INTEGER_MAX = 64
 def tile_cell(cell: Array, size: tuple[int, int]) -> Array:
     """Repeat a (C, 2, 2) cell over the sides (height, width)."""
     height, width = size
-    tiled = namespace(cell).tile(cell, (1, -(-height // 2), -(-width // 2)))
+    # No negative numbers: traced graphs divide towards zero.
+    tiled = namespace(cell).tile(cell, (1, (height + 1) // 2, (width + 1) // 2))
     return tiled[:, :height, :width]
 
 

@@ -40,7 +40,10 @@ class WindowAttention(nn.Module):
         normalised = F.layer_norm(x.permute(0, 2, 3, 1), (self.out.in_channels,)).permute(
             0, 3, 1, 2
         )
-        missing = (-height % self.window, -width % self.window)
+        # No negative numbers: traced graphs divide towards zero.
+        missing = tuple(
+            (self.window - side % self.window) % self.window for side in (height, width)
+        )
         padded = F.pad(self.queries_keys_values(normalised), (0, missing[1], 0, missing[0]))
         queries, keys, values = self._to_windows(padded)
         scores = (

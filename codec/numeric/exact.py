@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcodec.codec.numeric.arrays import Array, namespace
+from imgcodec.codec.numeric.arrays import Array, is_numpy
 
 WEIGHT_BITS, BIAS_BITS = 12, 20
 ACTIVATION_BITS = 8
@@ -44,9 +44,13 @@ def compand(q: Array) -> Array:
 
     Exact for integers in any float type of 24 or more bits.
     """
-    xp = namespace(q)
-    a = xp.abs(q)
-    return xp.clip(a, None, 2) * 0.5 + xp.clip(a, None, 8) * 0.125 + xp.clip(a, None, 32) * 0.03125
+    if is_numpy(q):
+        a = np.abs(q)
+        low, middle, high = np.minimum(a, 2), np.minimum(a, 8), np.minimum(a, 32)
+    else:
+        a = q.abs()
+        low, middle, high = a.clamp(max=2), a.clamp(max=8), a.clamp(max=32)
+    return low * 0.5 + middle * 0.125 + high * 0.03125
 
 
 class Arithmetic(Protocol):
