@@ -11,15 +11,16 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.10; do \
 IMAGE ?=
 DATASET ?= kodak
 WORKERS ?= 2
-PACKAGES := cli codec configs datasets eval
+PACKAGES := cli codec configs datasets eval web
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format web web-test train bench tables build clean
+.PHONY: help install demo test test-all lint format web web-test train bench tables graphs build clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# The stamps are the dependencies: torch first, so that nothing else chooses its version.
+# The stamps are the dependencies: torch before all that needs it, so that nothing else chooses its
+# version. The demonstration does without.
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 or newer found: make PYTHON=/path/to/python"; exit 1; }
 	@echo "creating $(VENV) and installing: a few minutes, the first time only"
@@ -30,7 +31,7 @@ $(VENV)/.torch: $(VENV)/.python
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) "torch==2.13.*"
 	@touch $@
 
-$(VENV)/.demo: $(VENV)/.torch setup.cfg
+$(VENV)/.demo: $(VENV)/.python setup.cfg
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e ".[demo]"
 	@touch $@
 
@@ -83,6 +84,9 @@ bench: $(VENV)/.full  ## measure against other codecs on DATASET=kodak, write a 
 
 tables: $(VENV)/.full  ## make the tables of README.md and MODELS.md anew from eval/results
 	$(BIN)/python -m imgcodec.eval.documents README.md MODELS.md
+
+graphs: $(VENV)/.full  ## make the graphs of all weights anew: their networks, to run without torch
+	$(BIN)/python -m imgcodec.codec.training.graphs codec/weights/*.safetensors
 
 build: $(VENV)/.full  ## build a wheel in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -65,7 +65,7 @@ class CodecModel(ABC):
     """Whether `lambdas` tells what errors are worth in bits: exact blocks are weighed by it."""
     is_gray_only = False
     """Whether colours are lost."""
-    decoder_prefixes: tuple[str, ...]
+    decoder_prefixes: ClassVar[tuple[str, ...]]
     """Beginnings of the names that synthesis alone uses: what a second decoder replaces."""
 
     def __init__(self, cfg: Any) -> None:

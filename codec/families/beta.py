@@ -26,7 +26,7 @@ vectors, Cui et al. arXiv 2003.02012; integer networks, Balle et al. ICLR 2019.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +82,13 @@ class BetaFamily(CodecModel):
     family = "beta"
     stride_px = STRIDE
     can_price_errors = True
-    decoder_prefixes: ClassVar = ("g_s.", "klt_synthesis.")
+    axis: rate.RateAxis
+    exact: Any  # features of the rows, rows and lead_rows
+    log_gain: Array
+    z_log_gain: Array
+    y_log_scale: Array
+    z_log_scale: Array
+    decoder_prefixes = ("g_s.", "klt_synthesis.")
 
     def __init__(self, cfg: BetaConfig) -> None:
         super().__init__(cfg)
@@ -153,7 +159,7 @@ class BetaFamily(CodecModel):
             z = zeros(z_rows.shape, "float32", z_rows)
         features, widening = self.nets.features(z / z_gain)
         exact_features = row_features(self.exact["features"], z, exact, arithmetic)
-        known = None
+        known: Any = None
         for latent in self._latents()[: 1 if leading_alone else None]:
             count = latent.channels
             local = gain[:, :count] if widening is None else gain[:, :count] * widening[:, :count]

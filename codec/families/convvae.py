@@ -27,7 +27,6 @@ of a VAE with a step from its posterior, Yang et al. arXiv 2002.08158. The defau
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -95,7 +94,9 @@ class ConvVaeFamily(CodecModel):
     analysis_halo_px = 0
     synthesis_halo_px = 0
     max_level = 0.0
-    decoder_prefixes: ClassVar = ("g_s.", "pixel_bias")
+    log_gain: Array
+    scale_row: Array
+    decoder_prefixes = ("g_s.", "pixel_bias")
 
     def __init__(self, cfg: ConvVaeConfig) -> None:
         super().__init__(cfg)

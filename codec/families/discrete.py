@@ -20,7 +20,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +81,9 @@ class DiscreteFamily(CodecModel):
     """
 
     stride_px = STRIDE
-    decoder_prefixes: ClassVar = ("g_s.", "klt_synthesis.")
+    priors: Any
+    quantisers: Any
+    decoder_prefixes = ("g_s.", "klt_synthesis.")
 
     def __init__(self, cfg: Any, num_bits: int) -> None:
         super().__init__(cfg)

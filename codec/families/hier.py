@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -120,8 +120,12 @@ class HierFamily(CodecModel):
     family = "hier"
     stride_px = STRIDE
     can_price_errors = True
+    axis: rate.RateAxis
+    levels: Any  # log_gain, log_scale and rows of each
+    mean_context: Any
+    row_context: Any
     allocation_size = NUM_LEVELS - 1
-    decoder_prefixes: ClassVar = ("g_s.", "g_s_coarse.", "klt_synthesis.")
+    decoder_prefixes = ("g_s.", "g_s_coarse.", "klt_synthesis.")
 
     def __init__(self, cfg: HierConfig) -> None:
         super().__init__(cfg)

@@ -25,21 +25,21 @@ def paint_over(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np
     return np.where(covered[..., None], painted, pixels)
 
 
-def _padded(x: NDArray[np.float32], multiple: int) -> NDArray[np.float32]:
+def _padded(x: NDArray[np.floating], multiple: int) -> NDArray[np.floating]:
     """Repeat the last values of (h, w, C) up to a multiple of both sides."""
     below, right = -x.shape[0] % multiple, -x.shape[1] % multiple
     return np.pad(x, ((0, below), (0, right), (0, 0)), mode="edge")
 
 
 def _pool(
-    x: NDArray[np.float32], seen: NDArray[np.float32], factor: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    x: NDArray[np.floating], seen: NDArray[np.floating], factor: int
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Return means of what is seen of (h, w, C), 0 where nothing is, and where something is."""
     weight = _means(seen, factor)
     return _means(x * seen, factor) / np.maximum(weight, 1e-6), (weight > 0).astype(np.float32)
 
 
-def _means(x: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+def _means(x: NDArray[np.floating], factor: int) -> NDArray[np.floating]:
     """Return means of squares, their values added up row by row."""
     height, width, channels = x.shape
     cells = x.reshape(height // factor, factor, width // factor, factor, channels)
@@ -50,7 +50,7 @@ def _means(x: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     return total / np.float32(factor**2)
 
 
-def _enlarged(x: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+def _enlarged(x: NDArray[np.floating], factor: int) -> NDArray[np.floating]:
     """Interpolate (h, w, C) linearly to sides `factor` times as long.
 
     Sums are rounded to single precision one by one, in the order of torch's bilinear filter, which
@@ -70,14 +70,14 @@ def _enlarged(x: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
 
 def _neighbours(
     length: int, factor: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.floating]]:
     """Return for each place of a longer side the two it lies between, and how far."""
     places = np.maximum((np.arange(length * factor) + 0.5) / factor - 0.5, 0).astype(np.float32)
     first = places.astype(np.intp)
     return first, np.minimum(first + 1, length - 1), places - first.astype(np.float32)
 
 
-def _fill(x: NDArray[np.float32], seen: NDArray[np.float32]) -> NDArray[np.float32]:
+def _fill(x: NDArray[np.floating], seen: NDArray[np.floating]) -> NDArray[np.floating]:
     """Fill what is not seen of (h, w, C) from coarser and coarser means."""
     if seen.all() or max(x.shape[:2]) == 1:
         return x if seen.any() else np.full_like(x, 128.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,7 +35,7 @@ def shrink(
         scale: one for which there is a map.
         shown: the rectangle.
     """
-    latents = y_hat
+    latents: Any = y_hat
     if not needs_leading_alone(loaded, scale):
         latents = loaded.model.fine_latents(y_hat)
     x = loaded.thumbnails[scale](latents)

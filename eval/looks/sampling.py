@@ -23,7 +23,7 @@ from imgcodec.codec.stream.tiles import Tile
 from imgcodec.codec.weights.store import LoadedModel
 
 Pixels = NDArray[np.uint8]
-Latents = NDArray[np.float32]
+Latents = NDArray[np.floating]
 PARALLEL = 1e-4
 """Latents with a smaller angle in radians are blended along a line."""
 
@@ -113,7 +113,7 @@ def blend(first: Latents, second: Latents, share: float, *, spherical: bool = Fa
     if not spherical:
         return linear
     a, b = (latents.ravel().astype(np.float64) for latents in (first, second))
-    cosine = float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
+    cosine = float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
     angle = math.acos(min(1.0, max(-1.0, cosine)))
     if not PARALLEL < angle < math.pi - PARALLEL:
         return linear
