@@ -11,10 +11,10 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.10; do \
 IMAGE ?=
 DATASET ?= kodak
 WORKERS ?= 2
-PACKAGES := cli codec configs datasets eval
+PACKAGES := cli codec configs datasets eval web
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format train bench tables graphs build clean
+.PHONY: help install demo test test-all lint format web web-test train bench tables graphs build clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,17 @@ lint: $(VENV)/.full  ## check style (ruff) and types (mypy)
 format: $(VENV)/.full  ## rewrite the files in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+web/node_modules: web/package-lock.json
+	cd web && npm ci --silent
+	@touch $@
+
+web: web/node_modules  ## build the page of `imgcodec view` (needs npm)
+	cd web && npm run --silent build
+
+web-test: web $(VENV)/.full  ## test the decoder in node and, where Chromium is there, the page
+	cd web && npm test --silent
+	$(BIN)/python -m pytest tests/web
 
 train: $(VENV)/.full  ## train the beta model on the shards below IMGCODEC_DATA
 	@test -n "$(IMGCODEC_DATA)" || { echo "set IMGCODEC_DATA to the folder that holds train/*.tar"; exit 1; }

@@ -16,6 +16,7 @@ COMMANDS = (
     "decode",
     "inspect",
     "preview",
+    "view",
     "models",
     "codebook",
     "demo",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,18 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 RunCli = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+SHARED_FOLDER = "IMGCODEC_TESTS_SHARED"
+"""Variable that names the folder in which the processes of a run keep what takes them long."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder, in the process that starts the others."""
+    if SHARED_FOLDER not in os.environ:
+        folder = TemporaryDirectory(prefix="imgcodec-tests-")
+        os.environ[SHARED_FOLDER] = folder.name
+        config.add_cleanup(lambda: os.environ.pop(SHARED_FOLDER))
+        config.add_cleanup(folder.cleanup)
 
 
 @pytest.fixture(scope="session")

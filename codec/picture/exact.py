@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgcodec.codec.errors import CorruptStreamError
-from imgcodec.codec.stream.container import Cursor, write_varint
 from imgcodec.codec.stream.tiles import Tile, tile_grid
+from imgcodec.codec.stream.varints import Cursor, write_varint
 
 BLOCK_PX = 32
 WEBP_SIDE_PX = 8192

@@ -24,6 +24,8 @@ from imgcodec.codec.errors import (
     UnsupportedVersionError,
 )
 from imgcodec.codec.stream.kinds import METADATA
+from imgcodec.codec.stream.segments import CutChunk, cut_payload, join_streams, split_streams
+from imgcodec.codec.stream.varints import Cursor, write_varint
 
 MAGIC = b"CVB"
 VERSION = 2
@@ -36,7 +38,6 @@ _ALPHA, _EXACT, _DATA, _MORE_DATA = b"A", b"L", b"D", b"C"
 _CRITICAL = (_ALPHA, _EXACT, _DATA, _MORE_DATA)
 _METADATA_NAMES = {kind.letter: name for name, kind in METADATA.items()}
 _FLAG_GRAY, _FLAG_ALPHA, _FLAG_EXACT = 1, 2, 4
-_MAX_VARINT_BYTES = 5
 _CRC_BYTES = 4
 _MIN_CHUNK_BYTES = 1 + 1 + _CRC_BYTES
 
@@ -86,23 +87,6 @@ class Header:
     def num_tiles(self) -> int:
         """Tiles of the grid, row-major; those at the right and bottom edges may be smaller."""
         return -(-self.height // self.tile_px) * -(-self.width // self.tile_px)
-
-
-@dataclass(frozen=True)
-class CutChunk:
-    """The data chunk in which a file ends; its CRC is not there, so nothing vouches for it.
-
-    Attributes:
-        num_bytes: Of the whole payload, as its length field tells.
-        streams: Those of the first tiles, as far as they are there in full.
-        beginning: What there is of the stream of the next tile.
-        missing_bytes: Bytes of that stream that are not there.
-    """
-
-    num_bytes: int
-    streams: list[bytes]
-    beginning: bytes = b""
-    missing_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -222,9 +206,9 @@ def read_stream(
                 if letter == _MORE_DATA and not segments:
                     raise CorruptStreamError("no level begins with the first segment")
                 if num_bytes is not None:
-                    cut = _cut_chunk(payload, num_bytes, header.num_tiles)
+                    cut = cut_payload(payload, num_bytes, header.num_tiles)
                     continue
-                segments.append(_split(payload, header.num_tiles))
+                segments.append(split_streams(payload, header.num_tiles))
                 if letter == _DATA:
                     levels.append(0)
                 levels[-1] += 1
@@ -253,49 +237,6 @@ def read_stream(
         before.get(_EXACT),
         tuple(levels),
     )
-
-
-def _join(streams: list[bytes]) -> bytes:
-    """Return the payload of a segment: the lengths of all streams but the last, and the streams."""
-    if not any(streams):
-        return b""
-    return b"".join([*(write_varint(len(stream)) for stream in streams[:-1]), *streams])
-
-
-def _split(payload: bytes, num_tiles: int) -> list[bytes]:
-    """Return the streams of a payload.
-
-    Raises:
-        CorruptStreamError: it is not what `_join` writes.
-    """
-    streams = _cut_chunk(payload, len(payload), num_tiles).streams
-    if len(streams) < num_tiles:
-        raise CorruptStreamError("a segment is shorter than its streams")
-    if payload and not any(streams):
-        raise CorruptStreamError("a segment without data is not empty")
-    return streams
-
-
-def _cut_chunk(there: bytes, num_bytes: int, num_tiles: int) -> CutChunk:
-    """Return what the beginning of a payload tells."""
-    missing = num_bytes - len(there)
-    if num_bytes == 0:
-        return CutChunk(0, [b""] * num_tiles)
-    cursor = Cursor(there)
-    streams: list[bytes] = []
-    try:
-        lengths = [cursor.take_varint() for _ in range(num_tiles - 1)]
-    except TruncatedStreamError:
-        return CutChunk(num_bytes, [], b"", missing)
-    lengths.append(num_bytes - cursor.position - sum(lengths))
-    if lengths[-1] < 0:
-        raise CorruptStreamError("a segment is shorter than its streams")
-    while len(streams) < num_tiles and lengths[len(streams)] <= cursor.remaining:
-        streams.append(cursor.take(lengths[len(streams)]))
-    if len(streams) == num_tiles:
-        return CutChunk(num_bytes, streams)
-    beginning = cursor.take(cursor.remaining)
-    return CutChunk(num_bytes, streams, beginning, lengths[len(streams)] - len(beginning))
 
 
 def parse_metadata_names(text: str) -> set[str]:
@@ -363,7 +304,7 @@ def _chunks(stream: Stream) -> Iterator[tuple[str, bytes, bytes]]:
     starts = set(accumulate(stream.levels[:-1], initial=0))
     for number, streams in enumerate(stream.segments):
         letter = _DATA if number in starts else _MORE_DATA
-        yield f"segment {number + 1}", letter, _join(streams)
+        yield f"segment {number + 1}", letter, join_streams(streams)
 
 
 class _CrcChain:
@@ -383,54 +324,6 @@ class _CrcChain:
         if is_critical:
             self._critical = crc
         return crc.to_bytes(_CRC_BYTES, "big")
-
-
-class Cursor:
-    """Reads forward through bytes; refuses to read past their end."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.position = 0
-
-    @property
-    def remaining(self) -> int:
-        return len(self.data) - self.position
-
-    def take(self, num_bytes: int) -> bytes:
-        if num_bytes > self.remaining:
-            raise TruncatedStreamError(
-                f"the stream is cut short: {num_bytes} bytes expected at offset {self.position}, "
-                f"{self.remaining} left"
-            )
-        self.position += num_bytes
-        return self.data[self.position - num_bytes : self.position]
-
-    def take_varint(self) -> int:
-        value = 0
-        for shift in range(0, 7 * _MAX_VARINT_BYTES, 7):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                if byte == 0 and shift > 0:
-                    raise CorruptStreamError("a number is not written in its shortest form")
-                return value
-        raise CorruptStreamError(f"a number is longer than {_MAX_VARINT_BYTES} bytes")
-
-
-def write_varint(value: int) -> bytes:
-    """Return a number in groups of 7 bits, the lowest first (SPEC 1.1).
-
-    Raises:
-        ValueError: It has more than 35 bits.
-    """
-    if value >= 1 << 7 * _MAX_VARINT_BYTES:
-        raise ValueError(f"a chunk of {value} bytes is too long")
-    encoded = bytearray()
-    while value >= 0x80:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
 
 
 def _write_header(header: Header) -> bytes:

@@ -49,9 +49,9 @@ TABLE_PREFIX = "tables."
 THUMBNAIL_PREFIX = "thumbnails."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model ready for coding, with its tables and what it was trained for.
+    """A model ready for coding, with its tables and what it was trained for; equal to itself alone.
 
     Attributes:
         info: of the model's own file.
@@ -67,10 +67,10 @@ class LoadedModel:
     info: ModelInfo
     model: CodecModel
     tables: Tables
-    losses: Mapping[str, float] = field(compare=False)
-    thumbnails: Mapping[int, Thumbnail] = field(compare=False)
-    sizes: dict[str, Any] = field(compare=False)
-    arrays: Mapping[str, NDArray] = field(compare=False, repr=False)
+    losses: Mapping[str, float]
+    thumbnails: Mapping[int, Thumbnail]
+    sizes: dict[str, Any]
+    arrays: Mapping[str, NDArray] = field(repr=False)
     backend: str
 
     @property

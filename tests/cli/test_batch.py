@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from PIL import Image
 import imgcodec
 from imgcodec.cli.batch import BatchOptions, Item, attempt_in_processes, find_items
 from imgcodec.cli.sources import LOG_NAME
+from tests.cli.work import work_that_may_die
 
 
 def options(folder="out", *, recursive=False, skip_existing=False, jobs=1):
@@ -190,8 +190,8 @@ def test_bad_files_are_reported_and_the_others_encoded(invoke, tmp_path, jobs):
     for name in ("good.png", "deep/good.jpg", "deep/better.png"):
         write_picture(folder / name)
     bad = spoil(folder)
-    arguments = ["encode", "-r", folder, "-o", out, "--json", "--strict", "-j", jobs]
-    result = invoke(*arguments)
+    arguments = ["encode", "-r", folder, "-o", out, "--json", "--strict"]
+    result = invoke(*arguments, "-j", jobs)
     assert result.exit_code == 1
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert {Path(line["input"]).name for line in lines if line["status"] == "failed"} == bad
@@ -365,16 +365,6 @@ def test_old_leftovers_of_killed_processes_are_removed(invoke, photo, tmp_path):
 
 
 # ---- processes -----------------------------------------------------------------------------
-
-
-def work_that_may_die(source, target):
-    """Work for the processes below: `kill` kills its process, `raise` raises."""
-    if source == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if source == "raise":
-        raise ZeroDivisionError("a bug")
-    time.sleep(0.05)
-    return {"threads": os.environ["OMP_NUM_THREADS"]}
 
 
 def test_a_dying_process_loses_its_own_item_only(tmp_path):

@@ -21,15 +21,18 @@ def _psnr_db(x, x_hat):
     return 10 * np.log10(255**2 / error)
 
 
-def test_two_commands_make_a_small_file_and_the_picture_again(run_cli, photo, synthetic_rgb):
-    result = run_cli("encode", "photo.png", "photo.cvb", "-q", "60")
-    assert (result.returncode, result.stdout) == (0, b"")
-    assert b"photo.png -> photo.cvb: 130x96" in result.stderr
+def test_two_commands_make_a_small_file_and_the_picture_again(
+    invoke, photo, synthetic_rgb, monkeypatch
+):
+    monkeypatch.chdir(photo.parent)
+    result = invoke("encode", "photo.png", "photo.cvb", "-q", "60")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "photo.png -> photo.cvb: 130x96" in result.stderr
     size = photo.with_suffix(".cvb").stat().st_size
     assert size < synthetic_rgb.size / 4
 
-    result = run_cli("decode", "photo.cvb", "back.png")
-    assert (result.returncode, result.stdout) == (0, b"")
+    result = invoke("decode", "photo.cvb", "back.png")
+    assert (result.exit_code, result.stdout) == (0, "")
     with Image.open(photo.with_name("back.png")) as back:
         assert (back.format, back.mode, back.size) == ("PNG", "RGB", (130, 96))
         assert _psnr_db(synthetic_rgb, np.asarray(back)) > 28
@@ -146,14 +149,14 @@ def test_input_that_is_no_picture_exits_3(invoke, tmp_path):
     assert not (tmp_path / "notes.cvb").exists()
 
 
-def test_corrupt_stream_exits_3_in_a_process(run_cli, stream):
+@pytest.mark.parametrize("command", ["inspect", pytest.param("decode", marks=pytest.mark.slow)])
+def test_corrupt_stream_exits_3_in_a_process(run_cli, stream, command):
     damaged = bytearray(stream)
     damaged[len(stream) // 2] ^= 4
-    for command in ("decode", "inspect"):
-        result = run_cli(command, "-", stdin=bytes(damaged))
-        assert (result.returncode, result.stdout) == (3, b"")
-        assert result.stderr.startswith(b"Error: ")
-        assert b"Traceback" not in result.stderr
+    result = run_cli(command, "-", stdin=bytes(damaged))
+    assert (result.returncode, result.stdout) == (3, b"")
+    assert result.stderr.startswith(b"Error: ")
+    assert b"Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("command", ["decode", "inspect"])

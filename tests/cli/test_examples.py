@@ -63,7 +63,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("line", dict.fromkeys(_examples()))
+def _lines() -> Iterator[object]:
+    """Yield them once each; one codebook of full size takes long enough."""
+    for line in dict.fromkeys(_examples()):
+        is_slow = line.startswith("imgcodec codebook --model")
+        yield pytest.param(line, marks=[pytest.mark.slow] if is_slow else [])
+
+
+@pytest.mark.parametrize("line", list(_lines()))
 def test_examples_of_help_work(invoke, folder, files, line):
     picture = Image.frombytes("RGB", (64, 48), files["pixels"])
     for name in (

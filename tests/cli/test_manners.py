@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from safetensors.numpy import save_file
 
 import imgcodec
 from imgcodec.codec.files import temporary_name
+from tests.codec.conftest import make_tiny_weights
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def test_wrong_options_are_usage_errors(invoke, photo, cvb, tmp_path, monkeypatc
 
 
 def test_a_wrong_option_ends_a_process_without_a_traceback(run_cli, photo):
-    result = run_cli("encode", photo, "--target-psnr", "nan")
+    result = run_cli("encode", photo, "--metadata", "what")
     assert result.returncode == 2
     assert b"Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].startswith(b"Error: ")
@@ -123,24 +125,56 @@ def test_wrong_files_are_named_in_one_line(invoke, tmp_path, monkeypatch, argume
     assert "ba" in result.stderr.splitlines()[-1]
 
 
-def test_open_files_are_outputs(run_cli, root, photo, cvb, tmp_path):
-    for command, source in (("encode", photo), ("decode", cvb)):
-        expected = run_cli(command, source, "-").stdout
-        assert run_cli(command, source, "/dev/stdout").stdout == expected
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    for script in (
-        f"{sys.executable} -m imgcodec decode file.cvb /dev/fd/7 7> seven.png",
-        f"{sys.executable} -m imgcodec decode file.cvb >(cat > seven.png); sleep 1",
-    ):
-        subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, check=True)
-        with Image.open(tmp_path / "seven.png") as image:
-            assert (image.format, image.size) == ("PNG", (130, 96))
-        (tmp_path / "seven.png").unlink()
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_stdout_by_name_is_stdout(invoke, photo, cvb, command):
+    source = {"encode": photo, "decode": cvb}[command]
+    result = invoke(command, source, "/dev/stdout")
+    assert result.exit_code == 0
+    assert result.stdout_bytes == invoke(command, source, "-").stdout_bytes
+
+
+@pytest.fixture
+def pipe():
+    """The end of a pipe to write to, and a function that closes it and returns what came."""
+    reading, writing = os.pipe()
+    with ThreadPoolExecutor(1) as pool, os.fdopen(reading, "rb") as file:
+        content = pool.submit(file.read)
+
+        def received():
+            os.close(writing)
+            return content.result()
+
+        yield writing, received
+
+
+def test_open_files_are_outputs(invoke, cvb, tmp_path, pipe):
+    expected = invoke("decode", cvb, "-").stdout_bytes
+    writing, received = pipe
+    assert invoke("decode", cvb, f"/dev/fd/{writing}").exit_code == 0
+    assert received() == expected
+    with (tmp_path / "open.png").open("wb") as file:
+        assert invoke("decode", cvb, f"/proc/self/fd/{file.fileno()}").exit_code == 0
+    assert (tmp_path / "open.png").read_bytes() == expected
     os.mkfifo(tmp_path / "pipe")
     with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
-        assert run_cli("decode", cvb, "pipe").returncode == 0
-        assert reader.stdout.read() == run_cli("decode", cvb, "-").stdout
+        assert invoke("decode", cvb, tmp_path / "pipe").exit_code == 0
+        assert reader.stdout.read() == expected
     assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "decode file.cvb /dev/fd/7 7> seven.png",
+        pytest.param("decode file.cvb >(cat > seven.png); sleep 1", marks=pytest.mark.slow),
+    ],
+)
+def test_a_shell_names_open_files(root, cvb, tmp_path, script):
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command = f"{sys.executable} -m imgcodec {script}"
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, check=True)
+    with Image.open(tmp_path / "seven.png") as image:
+        assert (image.format, image.size) == ("PNG", (130, 96))
 
 
 def test_names_as_long_as_the_file_system_allows(invoke, cvb, tmp_path):
@@ -152,15 +186,21 @@ def test_names_as_long_as_the_file_system_allows(invoke, cvb, tmp_path):
         assert len(os.fsencode(temporary_name(name))) <= max(len(os.fsencode(name)), 114)
 
 
+@pytest.fixture(scope="module")
+def codes(tmp_path_factory):
+    """Small weights of a discrete family."""
+    return make_tiny_weights("vq", tmp_path_factory.mktemp("codes"))
+
+
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".jpg"])
-def test_other_commands_write_what_the_suffix_says(invoke, cvb, tmp_path, suffix):
+def test_other_commands_write_what_the_suffix_says(invoke, cvb, codes, tmp_path, suffix):
     format = {".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".jpg": "JPEG"}[suffix]
     path = tmp_path / f"a{suffix}"
     for arguments in (
         ("inspect", cvb, "--heatmap", path),
         ("preview", cvb, "--sheet", path),
         ("sample", "-m", "convvae", "-n", 2, path),
-        ("codebook", path),
+        ("codebook", "-m", codes, path),
     ):
         assert invoke(*arguments).exit_code == 0
         with Image.open(path) as image:

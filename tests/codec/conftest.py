@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
-from functools import cache
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
@@ -21,7 +23,9 @@ from imgcodec.codec.training.export import export
 from imgcodec.codec.training.recipe import Recipe, recipe_from_dict
 from imgcodec.codec.weights.installed import find_model, list_models
 from imgcodec.codec.weights.store import LoadedModel, load_model
+from tests.conftest import SHARED_FOLDER
 
+EMA = "ema.safetensors"
 _TRANSFORMS = {
     "encoder_channels": [16, 16],
     "encoder_blocks": [1, 1],
@@ -73,16 +77,27 @@ def make_tiny_weights(family: str, folder: Path) -> Path:
 
     Beside it is ema.safetensors, from which it was exported.
     """
-    averaged, exported = _tiny_weights(family)
-    (folder / "ema.safetensors").write_bytes(averaged)
+    made = _tiny_weights(family)
     target = folder / f"{tiny_recipe_of(family).name}.safetensors"
-    target.write_bytes(exported)
+    shutil.copyfile(made / EMA, folder / EMA)
+    shutil.copyfile(made / target.name, target)
     return target
 
 
-@cache
-def _tiny_weights(family: str) -> tuple[bytes, bytes]:
-    """Return averaged and exported weights, made once a process: that takes seconds."""
+def _tiny_weights(family: str) -> Path:
+    """Return a folder with averaged and exported weights, made once a run: that takes seconds."""
+    shared = Path(os.environ[SHARED_FOLDER])
+    folder = shared / family
+    with (shared / f"{family}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+        if not folder.exists():
+            with TemporaryDirectory(dir=shared) as temporary:
+                _make_tiny_weights(family, Path(temporary))
+                shutil.copytree(temporary, folder)
+    return folder
+
+
+def _make_tiny_weights(family: str, folder: Path) -> None:
     torch.manual_seed(5)
     recipe = tiny_recipe_of(family)
     pictures = smooth_pictures(6)
@@ -95,11 +110,9 @@ def _tiny_weights(family: str) -> tuple[bytes, bytes]:
         for name, parameter in model.named_parameters():
             if name.endswith(("out.weight", "nodes")):
                 parameter.normal_(0, 0.02)
-    with TemporaryDirectory() as folder:
-        averaged, target = Path(folder, "ema.safetensors"), Path(folder, "weights.safetensors")
-        save_ema(averaged, recipe, model, step=0, earlier=[])
-        export(averaged, target, pictures=pictures, provenance="synthetic waves")
-        return averaged.read_bytes(), target.read_bytes()
+    save_ema(folder / EMA, recipe, model, step=0, earlier=[])
+    target = folder / f"{recipe.name}.safetensors"
+    export(folder / EMA, target, pictures=pictures[::2], provenance="synthetic waves")
 
 
 def smooth_pictures(count: int, side: int = 128) -> list[np.ndarray]:

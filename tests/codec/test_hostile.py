@@ -10,6 +10,7 @@ import pytest
 
 import imgcodec
 from imgcodec.codec.stream.container import Header, Stream, read_stream, write_stream
+from imgcodec.codec.stream.varints import write_varint
 from tests.codec.conftest import smooth_pictures
 from tests.memory import allocating_less_than
 
@@ -104,7 +105,7 @@ def _forge(header: Header, payload: bytes) -> bytes:
     from imgcodec.codec.stream import container
 
     head = container._write_header(header)
-    chunk = b"D" + container.write_varint(len(payload)) + payload
+    chunk = b"D" + write_varint(len(payload)) + payload
     assert template.startswith(b"CVB")
     crc = zlib.crc32(chunk, zlib.crc32(head[:-4]))
     return head + chunk + crc.to_bytes(4, "big")

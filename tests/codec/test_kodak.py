@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_left
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,15 @@ def _load(name: str) -> Image.Image:
     return Image.open(Path(DATA) / "kodak" / name).convert("RGB")
 
 
-@pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(n, marks=slow) for n in NAMES[1:])])
-def test_rate_and_psnr_rise_strictly_and_bytes_match_the_estimate(name):
-    image = _load(name)
+@pytest.mark.parametrize(
+    ("name", "box"),
+    [
+        (NAMES[0], (200, 100, 520, 340)),
+        *(pytest.param(name, None, marks=slow) for name in NAMES),
+    ],
+)
+def test_rate_and_psnr_rise_strictly_and_bytes_match_the_estimate(name, box):
+    image = _load(name).crop(box)
     original = np.asarray(image, float)
     previous = (0, 0.0)
     for quality in (1, *range(5, 101, 5)):
@@ -61,10 +68,11 @@ def test_fewer_bytes_than_jpeg_at_the_same_psnr():
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=50)
     target = psnr(Image.open(buffer))
-    for quality in range(20, 100, 4):
-        data = imgcodec.encode(image, quality=quality)
-        if psnr(imgcodec.decode(data)) >= target:
-            break
+    qualities = range(20, 100, 4)
+    number = bisect_left(
+        qualities, target, key=lambda q: psnr(imgcodec.decode(imgcodec.encode(image, quality=q)))
+    )
+    data = imgcodec.encode(image, quality=qualities[number])
     assert len(data) < 0.75 * len(buffer.getvalue())
 
 
@@ -76,7 +84,7 @@ def test_a_photograph_encodes_and_decodes_quickly():
     image = _load("kodim08.png")
     imgcodec.decode(imgcodec.encode(image))
     times = {"encode": [], "decode": []}
-    for _ in range(5):
+    for _ in range(3):
         started = time.process_time()
         data = imgcodec.encode(image)
         middle = time.process_time()

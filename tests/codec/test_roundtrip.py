@@ -100,10 +100,20 @@ def png_chunks(metadata):
         yield b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata["xmp"]
 
 
-@pytest.mark.parametrize(
-    ("mode", "kind"), [(mode, kind) for mode in MODES for kind in kinds_of(mode)]
-)
-@pytest.mark.parametrize("size", SIZES, ids=str)
+def combinations():
+    """Yield all sizes, modes and kinds of metadata.
+
+    Every size with every mode, and every mode with every kind, are there without the slow ones.
+    """
+    for size in SIZES:
+        for mode in MODES:
+            for kind in kinds_of(mode):
+                is_slow = size != SIZES[1] and kind != kinds_of(mode)[-1]
+                marks = [pytest.mark.slow] if is_slow else []
+                yield pytest.param(size, mode, kind, marks=marks, id=f"{size}-{mode}-{kind}")
+
+
+@pytest.mark.parametrize(("size", "mode", "kind"), list(combinations()))
 def test_pictures_come_back_as_they_are(tiny_weights, mode, size, kind):
     data, alpha, colour = make_file(mode, size, METADATA[kind])
     stream = imgcodec.encode(data, model=tiny_weights, quality=100, tile_px=256)

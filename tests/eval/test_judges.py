@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 from pathlib import Path
 
@@ -137,8 +138,16 @@ def test_default_metrics_leave_out_what_is_missing_and_say_so(monkeypatch, tmp_p
     assert "no LPIPS: no backbone weights here" in note
 
 
-def test_messages_of_this_project_are_not_doubled_by_cvvdp() -> None:
+def test_messages_of_this_project_are_not_doubled_by_cvvdp(monkeypatch) -> None:
     """The package logs through the root logger, which would give it a handler."""
+    judge("cvvdp")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    create_metrics(["cvvdp"])
+    assert [type(h).__name__ for h in logging.getLogger().handlers] == ["NullHandler"]
+
+
+@pytest.mark.slow
+def test_messages_are_not_doubled_where_cvvdp_is_imported_first() -> None:
     import subprocess
     import sys
 

@@ -8,6 +8,7 @@ import torch
 
 from imgcodec.codec.families.discrete import choice_tables
 from imgcodec.codec.families.prior import context_of, group_of_positions, prior_features
+from imgcodec.codec.nets import capsules as capsules_module
 from imgcodec.codec.nets.capsules import Capsules, squash
 from imgcodec.codec.nets.codebook import Codebook, nearest, perplexity, tree_order, used_share
 from imgcodec.codec.nets.exact import FLOAT
@@ -88,6 +89,13 @@ def test_tree_order_puts_near_codes_into_one_block():
         assert ((blocks.amax(1) - blocks.amin(1)) < width / 15).all()
 
 
+@pytest.fixture
+def _short_fit(monkeypatch):
+    """For what does not depend on how near the start is to its data."""
+    monkeypatch.setattr(capsules_module, "FIT_STEPS", 20)
+
+
+@pytest.mark.usefixtures("_short_fit")
 def test_gradients_reach_the_capsule_weights():
     """As published, CVGAN leaves them out of the optimiser."""
     for straight_through in (True, False):
@@ -102,6 +110,7 @@ def test_gradients_reach_the_capsule_weights():
         assert residual.grad.abs().max() > 0
 
 
+@pytest.mark.usefixtures("_short_fit")
 def test_capsules_decode_without_routing():
     capsules = _capsules()
     capsules.init_from_vectors(torch.randn(2000, 6))

@@ -44,23 +44,24 @@ def _pairs(pictures):
             yield image, Image.open(stream).convert("RGB")
 
 
-def _photographs(root):
-    files = sorted((root / "kodak").glob("*.png"))[::7]
+def _photographs(root, step):
+    files = sorted((root / "kodak").glob("*.png"))[::step]
     for number, file in enumerate(files):
         with Image.open(file) as image:  # odd sides too
             yield np.asarray(image.convert("RGB"))[number:383, : 500 - number]
 
 
 @pytest.mark.skipif(not DATA, reason="IMGCODEC_DATA is not set")
-def test_scores_follow_the_package(tmp_path):
+@pytest.mark.parametrize("step", [12, pytest.param(7, marks=pytest.mark.slow)])
+def test_scores_follow_the_package(tmp_path, step):
     package = pytest.importorskip("ssimulacra2")
     ours, theirs = [], []
-    for image, coded in _pairs(_photographs(Path(DATA))):
+    for image, coded in _pairs(_photographs(Path(DATA), step)):
         paths = tmp_path / "a.png", tmp_path / "b.png"
         image.save(paths[0]), coded.save(paths[1])
         theirs.append(float(package.compute_ssimulacra2(*map(str, paths))))
         ours.append(float(ssimulacra2_score(ssimulacra2_sum(_tensor(image), _tensor(coded)))))
-    assert len(ours) >= 30
+    assert len(ours) >= 18
     difference = np.abs(np.array(ours) - theirs)
     assert difference.mean() < 1.0
     assert difference.max() < 2.5

@@ -258,8 +258,15 @@ def as_shown(image):
     return rgba(image)
 
 
-@pytest.mark.parametrize("mode", PILLOW_MODES)
-@pytest.mark.parametrize("format", WRITERS)
+def read_back():
+    """Yield formats and modes; pictures of ICNS have 1024 px a side, so that two of them serve."""
+    for format in WRITERS:
+        for mode in PILLOW_MODES:
+            is_large = format == "ICNS" and mode in {"1", "LA", "RGB", "RGBA"}
+            yield pytest.param(format, mode, marks=[pytest.mark.slow] if is_large else [])
+
+
+@pytest.mark.parametrize(("format", "mode"), list(read_back()))
 def test_what_pillow_wrote_comes_back_as_pillow_shows_it(format, mode, tiny_weights):
     data = as_pillow_writes(format, mode)
     if data is None:

@@ -44,6 +44,12 @@ def mixed() -> np.ndarray:
     return np.concatenate([smooth_pictures(1, 200)[0][:, :150], _page(200, 180)], axis=1)
 
 
+@pytest.fixture(scope="module")
+def lossless(mixed, tiny) -> bytes:
+    """The same without loss."""
+    return imgcodec.encode(mixed, model=tiny.info.path, exact="all")
+
+
 @given(st.integers(1, 100), st.integers(1, 100), st.data())
 @settings(max_examples=40, deadline=None)
 def test_blocks_come_back(height, width, data):
@@ -188,9 +194,8 @@ def test_lossless_keeps_grey_alpha_and_metadata(tiny):
     assert back.tobytes() == gray.tobytes()
 
 
-def test_lossless_files_need_no_model(tiny, mixed):
-    data = imgcodec.encode(mixed, model=tiny.info.path, exact="all")
-    np.testing.assert_array_equal(np.asarray(imgcodec.decode(data)), mixed)
+def test_lossless_files_need_no_model(lossless, mixed):
+    np.testing.assert_array_equal(np.asarray(imgcodec.decode(lossless)), mixed)
 
 
 def test_lossless_graphics_bound_the_size(tiny):
@@ -200,8 +205,8 @@ def test_lossless_graphics_bound_the_size(tiny):
         assert len(imgcodec.encode(page, model=tiny.info.path, quality=quality)) <= bound
 
 
-def test_streams_beside_an_exact_picture_are_refused(tiny, mixed):
-    stream = read_stream(imgcodec.encode(mixed, model=tiny.info.path, exact="all"))
+def test_streams_beside_an_exact_picture_are_refused(lossless):
+    stream = read_stream(lossless)
     forged = write_stream(dataclasses.replace(stream, segments=[[b"\x01"]]))
     with pytest.raises(CorruptStreamError, match="everything is exact"):
         imgcodec.decode(forged)

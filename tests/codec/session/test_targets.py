@@ -152,17 +152,18 @@ def test_exact_blocks_reach_what_the_model_cannot(picture):
 
 def test_text_beside_a_photograph_stays_exact_where_more_has_to_be(picture):
     """What was exact at quality 100 already is so beyond it."""
+    picture = picture[:96, :96]
     page = np.full_like(picture, 255)
-    page[8:152:6, 8:152:3] = 0
+    page[8:88:6, 8:88:3] = 0
     both = np.concatenate([picture, page], axis=1)
     usual = np.asarray(imgcodec.decode(imgcodec.encode(both, quality=100)))
     target = psnr_db(both, usual) + 1
     data = imgcodec.encode(both, target_psnr=target)
     decoded = np.asarray(imgcodec.decode(data))
     assert psnr_db(both, decoded) >= target
-    was_exact = (usual == both).all(axis=2)[:, 160:]
+    was_exact = (usual == both).all(axis=2)[:, 96:]
     assert was_exact.mean() > 0.5
-    assert (decoded == both).all(axis=2)[:, 160:][was_exact].all()
+    assert (decoded == both).all(axis=2)[:, 96:][was_exact].all()
 
 
 @pytest.mark.parametrize("value", [0, -5, math.nan, math.inf])
@@ -185,17 +186,30 @@ def picture():
     return noisy.clip(0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("budget", [700, 1999, 3000, 6001])
+@pytest.mark.parametrize(
+    "budget",
+    [
+        700,
+        3000,
+        pytest.param(1999, marks=pytest.mark.slow),
+        pytest.param(6001, marks=pytest.mark.slow),
+    ],
+)
 def test_files_fill_their_budget_and_never_exceed_it(picture, budget):
     data = imgcodec.encode(picture, target_bytes=budget)
     assert 0.97 * budget <= len(data) <= budget
-    assert data == imgcodec.encode(picture, target_bpp=budget * 8 / 160**2)
     # As good as the quality below it, decoded like any file.
     quality = read_header(data).quality
     lower = imgcodec.encode(picture, quality=quality - 1)
     reached, least = (psnr_db(picture, np.asarray(imgcodec.decode(d))) for d in (data, lower))
     assert reached > least
     assert imgcodec.inspect(data, verify=True).integers_sha256
+
+
+def test_bits_a_pixel_are_a_size(picture):
+    small = picture[:64, :80]
+    data = imgcodec.encode(small, target_bytes=500)
+    assert data == imgcodec.encode(small, target_bpp=500 * 8 / (64 * 80))
 
 
 def test_encode_reaches_its_likeness(picture):

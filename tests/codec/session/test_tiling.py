@@ -58,7 +58,7 @@ def test_synthesis_of_tiles_equals_synthesis_of_the_whole(shipped):
 @pytest.mark.parametrize(("tune", "excess"), [("psnr", 1.05), ("eye", 1.08)])
 def test_tiled_files_cost_and_look_the_same(tune, excess):
     """Squared errors near borders; weights that were not trained for them alone may have more."""
-    picture = smooth_pictures(4, side=640)[3]
+    picture = smooth_pictures(4, side=400)[3]
     noise = np.random.default_rng(0).normal(0, 12, picture.shape)
     picture = (picture + noise).clip(0, 255).astype(np.uint8)
     errors, sizes = {}, {}
@@ -68,16 +68,15 @@ def test_tiled_files_cost_and_look_the_same(tune, excess):
         sizes[tile_px] = len(data)
     tiled, whole = errors[256], errors[1024]
     # No seam: errors, and their steps across the borders of tiles, are those without tiles.
-    for border in (256, 512):
-        for axis in (0, 1):
-            near = np.take(tiled, range(border - 4, border + 4), axis)
-            near_whole = np.take(whole, range(border - 4, border + 4), axis)
-            assert np.square(near).mean() < excess * np.square(near_whole).mean()
-            step = np.abs(np.take(tiled, border, axis) - np.take(tiled, border - 1, axis))
-            step_whole = np.abs(np.take(whole, border, axis) - np.take(whole, border - 1, axis))
-            assert step.mean() < excess * step_whole.mean()
+    for axis in (0, 1):
+        near = np.take(tiled, range(252, 260), axis)
+        near_whole = np.take(whole, range(252, 260), axis)
+        assert np.square(near).mean() < excess * np.square(near_whole).mean()
+        step = np.abs(np.take(tiled, 256, axis) - np.take(tiled, 255, axis))
+        step_whole = np.abs(np.take(whole, 256, axis) - np.take(whole, 255, axis))
+        assert step.mean() < excess * step_whole.mean()
     assert np.square(tiled).mean() < 1.01 * np.square(whole).mean()
-    assert sizes[256] < 1.1 * sizes[1024]  # nine streams instead of one
+    assert sizes[256] < 1.1 * sizes[1024]  # four streams instead of one
 
 
 @pytest.mark.slow

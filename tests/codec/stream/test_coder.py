@@ -200,11 +200,12 @@ def test_streams_are_as_short_as_the_code_lengths_promise():
         assert -4 < excess_bytes < 2 + 1e-5 * size
 
 
-def test_the_stream_end_survives_every_state_of_the_coder():
-    """Thousands of short streams: carries, held-back words and every length of the last word."""
+@pytest.mark.parametrize("num_streams", [500, pytest.param(2500, marks=pytest.mark.slow)])
+def test_the_stream_end_survives_every_state_of_the_coder(num_streams):
+    """Many short streams: carries, held-back words and every length of the last word."""
     rng = np.random.default_rng(5)
     lengths = set()
-    for _ in range(2500):
+    for _ in range(num_streams):
         q, indexes = random_pass(rng, rng.integers(0, 16), rng.choice([0.2, 1, 30]))
         data = encode(TABLES, (q, indexes))
         lengths.add(len(data) % 4)
@@ -290,14 +291,15 @@ def test_a_superfluous_zero_byte_is_corrupt():
         PassDecoder(TABLES, data + b"\0")
 
 
-def test_a_prefix_settles_exactly_the_symbols_that_no_continuation_changes():
+@pytest.mark.parametrize("num_streams", [2, pytest.param(6, marks=pytest.mark.slow)])
+def test_a_prefix_settles_exactly_the_symbols_that_no_continuation_changes(num_streams):
     """At every cut: what is decoded is true, and what is not has a continuation that differs.
 
     Or that is invalid in the same pass, which may cost a few symbols before.
     """
     rng = np.random.default_rng(10)
     counts = []
-    for _ in range(6):
+    for _ in range(num_streams):
         coded = [random_pass(rng, rng.integers(0, 20), rng.choice([0.3, 1, 5])) for _ in range(5)]
         data = encode(TABLES, *coded)
         for cut in range(len(data) + 1):

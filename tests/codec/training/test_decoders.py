@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import imgcodec
+from imgcodec.codec.training import loop
 from imgcodec.codec.training.checkpoint import read_weights
 from imgcodec.codec.training.export import export_decoder
 from imgcodec.codec.training.loop import train
@@ -31,8 +33,9 @@ def run(request, tmp_path_factory):
         train=replace(recipe.train, only="decoder", steps=6, lr=1e-2),
         loss=LossRecipe(rate=0.0),
     )
-    pictures = [("smooth", picture) for picture in smooth_pictures(20)]
-    ema = train(recipe, pictures, folder / "run", init=weights, report=lambda _: None)
+    pictures = [("smooth", picture) for picture in smooth_pictures(6)]
+    with mock.patch.object(loop, "HELD_OUT", 2):
+        ema = train(recipe, pictures, folder / "run", init=weights, report=lambda _: None)
     return weights, ema
 
 

@@ -30,6 +30,13 @@ def _quiet(_: str) -> None:
     pass
 
 
+@pytest.fixture(autouse=True)
+def _short_runs(monkeypatch):
+    """Starting from patches, and validation, would take longer than the steps of these runs."""
+    monkeypatch.setattr(loop, "PATCH_VALUES", 2_000_000)
+    monkeypatch.setattr(loop, "HELD_OUT", 3)
+
+
 @pytest.fixture(scope="module")
 def pictures():
     return [("smooth", picture) for picture in smooth_pictures(20)]
@@ -42,7 +49,7 @@ def _losses(folder):
 
 def test_training_lowers_the_loss(tiny_recipe, pictures, tmp_path):
     lines = []
-    recipe = _with(tiny_recipe, steps=120, lr=3e-3)
+    recipe = _with(tiny_recipe, steps=60, lr=3e-3)
     weights = train(recipe, pictures, tmp_path, report=lines.append)
     losses = _losses(tmp_path)
     assert losses[-1] < 0.97 * losses[0]
@@ -241,26 +248,27 @@ def test_minutes_are_those_that_someone_waits(
     tiny_recipe, tiny_weights, pictures, tmp_path, monkeypatch
 ):
     """Loading and validation count, and a short run validates on fewer pictures."""
-    recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, minutes=0.2))
+    recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, minutes=0.1))
     counts = []
 
     def slow_validation(ema, held_out, criterion):
         counts.append(len(held_out))
-        time.sleep(1.1 * len(held_out))
+        time.sleep(0.5 * len(held_out))
         return [{"quality": 10, "kind": kind, "bpp": 1.0} for kind, _ in held_out], []
 
     def slow_pictures():
         for picture in pictures:
-            time.sleep(0.1)
+            time.sleep(0.05)
             yield picture
 
+    monkeypatch.setattr(loop, "HELD_OUT", 8)
     monkeypatch.setattr(loop, "validate", slow_validation)
     monkeypatch.setattr(loop, "save_grid", lambda *_: None)
     started = time.monotonic()
     init = tiny_weights.parent / "ema.safetensors"
     train(recipe, slow_pictures(), tmp_path, init=init, report=_quiet)
     elapsed_s = time.monotonic() - started
-    assert 10.0 < elapsed_s < 12.0 + 4.0  # loading takes 2 s, all of the validation would take 10
+    assert 5.0 < elapsed_s < 6.0 + 3.0  # loading takes 1 s, all of the validation would take 4
     assert counts == [1, 2]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -31,3 +33,10 @@ def test_integers_that_do_not_fit_are_refused():
     model.prepare().z_log_scale[0, 0] = 2.0**11
     with pytest.raises(OptionError, match="z_log_scale does not lie on its grid"):
         stored_arrays(model)
+
+
+def test_models_with_a_history_can_be_remembered():
+    """Runs are mappings; what is made of a model, such as for effort, is kept by the model."""
+    loaded = load_model(find_model("beta"))
+    trained = replace(loaded, info=replace(loaded.info, runs=({"steps": 1},)))
+    assert len({loaded, trained}) == 2

@@ -1,0 +1,91 @@
+"""Fixtures: the page of `imgcodec view`, served to a headless Chromium."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imgcodec.cli.view import HOST, Server, make_server
+from imgcodec.web import DIST
+from tests.eval.conftest import browser, narrow  # noqa: F401
+
+WAIT_S = 120
+
+DECODE = """
+const [texts, options, done] = arguments;
+window.ask ??= (() => {
+  const worker = new Worker("/worker.js", { type: "module" });
+  const waiting = new Map();
+  worker.onmessage = ({ data }) => data.progress === undefined && waiting.get(data.id)(data);
+  const send = (message) => new Promise((resolve) => {
+    waiting.set(waiting.size, resolve);
+    worker.postMessage({ ...message, id: waiting.size - 1 });
+  });
+  const { origin } = location;
+  send({ kind: "open", weights: `${origin}/weights/`, runtime: `${origin}/`, threads: 2 });
+  return send;
+})();
+const toText = (blob) => new Promise((resolve) => {
+  const reader = new FileReader();
+  reader.onload = () => resolve(reader.result.split(",")[1]);
+  reader.readAsDataURL(blob);
+});
+(async () => {
+  const answers = [];
+  for (const text of texts) {
+    const data = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const { result, error, name } = await window.ask({ kind: "decode", data, options });
+    answers.push(result ? { png: await toText(result.png), info: result.info } : { error, name });
+  }
+  done(answers);
+})();
+"""
+
+
+@pytest.fixture(scope="session")
+def built() -> None:
+    """Skip where the page is not built."""
+    if not (DIST / "index.html").is_file():
+        pytest.skip("the page is not built: `make web` (needs npm)")
+
+
+@pytest.fixture
+def serve(built: None) -> Iterator[Callable[..., Server]]:
+    """Return a function that serves files on the page."""
+    servers: list[Server] = []
+
+    def start(*files: Path) -> Server:
+        server = make_server(list(files))
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def page(serve: Callable[..., Server], browser: Any) -> Any:  # noqa: F811
+    """The empty page, open in a browser."""
+    browser.set_script_timeout(WAIT_S)
+    browser.get(address(serve()))
+    return browser
+
+
+def address(server: Server) -> str:
+    """Return where a server is."""
+    return f"http://{HOST}:{server.server_address[1]}/"
+
+
+def pixels_of(png: bytes) -> np.ndarray:
+    """Return the samples of a PNG file as signed integers."""
+    return np.asarray(Image.open(BytesIO(png))).astype(int)
