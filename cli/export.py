@@ -112,9 +112,9 @@ def _write_graphs(console: Console, model: Path, decoder: str | None = None) -> 
     from importlib.util import find_spec
 
     from imgcodec.codec.training.graphs import write_graphs
-    from imgcodec.codec.weights.installed import FIDELITY, read_info
+    from imgcodec.codec.weights.installed import FIDELITY
 
     if find_spec("onnx"):
-        console.note(f"graphs: {write_graphs(read_info(model), decoder or FIDELITY)}")
+        console.note(f"graphs: {write_graphs(model, decoder or FIDELITY)}")
     else:
         console.note("no graphs, so that these weights need torch: onnx is not installed")

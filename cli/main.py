@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -71,4 +72,6 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the console script and of ``python -m imgcodec``."""
+    # NumPy's matrix products are small here, and its threads spin while they wait.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     cli(prog_name="imgcodec")

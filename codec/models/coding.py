@@ -26,6 +26,8 @@ class TorchNets:
         self.model = model
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
         network = getattr(self.model, name)
 
         def run(*arguments: Any) -> Any:

@@ -25,7 +25,8 @@ def model_of_arrays(
     Raises:
         OptionError, RuntimeError, ValueError: tensors and sizes do not fit each other.
     """
-    model = build_model(family, sizes)
+    with torch.random.fork_rng(devices=[]):  # the untrained parameters are nobody's business
+        model = build_model(family, sizes)
     state = {name: integers_to_float(torch.from_numpy(array)) for name, array in arrays.items()}
     model.load_state_dict(state)
     return model.prepare().to(memory_format=torch.channels_last)

@@ -31,7 +31,7 @@ from imgcodec.codec.numeric.exact import BIAS_BITS, WEIGHT_BITS
 from imgcodec.codec.session.tiling import analyse_whole
 from imgcodec.codec.weights.backends import require_package
 from imgcodec.codec.weights.graphs import INDEX, graphs_folder
-from imgcodec.codec.weights.installed import FIDELITY, ModelInfo, decoder_path, read_info
+from imgcodec.codec.weights.installed import FIDELITY, decoder_path, read_info
 from imgcodec.codec.weights.store import read_tensors
 
 OPSET, IR_VERSION = 17, 8
@@ -42,8 +42,12 @@ Call = tuple[str, ...]
 """Name and numbers of a network."""
 
 
-def write_graphs(info: ModelInfo, decoder: str = FIDELITY) -> Path:
+def write_graphs(weights: Path, decoder: str = FIDELITY) -> Path:
     """Write the graphs of a model, or of what a further decoder of it replaces.
+
+    Args:
+        weights: file of the model.
+        decoder: one that it has.
 
     Returns:
         The folder.
@@ -55,6 +59,7 @@ def write_graphs(info: ModelInfo, decoder: str = FIDELITY) -> Path:
     require_package("onnx", "making graphs")
     import onnx
 
+    info = read_info(weights)
     path = info.path if decoder == FIDELITY else decoder_path(info.path, decoder)
     arrays, metadata = read_tensors(path)
     stored = {name: path for name in arrays}
@@ -222,9 +227,8 @@ def main() -> None:
     for path in parser.parse_args().weights:
         if "." in path.stem:  # a further decoder, written with its model
             continue
-        info = read_info(path)
-        for decoder in info.decoders:
-            print(write_graphs(info, decoder))
+        for decoder in read_info(path).decoders:
+            print(write_graphs(path, decoder))
 
 
 if __name__ == "__main__":

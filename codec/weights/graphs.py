@@ -63,20 +63,30 @@ def graphs_of(paths: Sequence[Path]) -> Graphs | str:
     """
     networks: dict[str, Network] = {}
     for path in paths:
-        folder = graphs_folder(path)
         try:
-            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-            with safe_open(path, "numpy") as file:
-                metadata = file.metadata() or {}
+            stamps = (path.stat().st_mtime_ns, (graphs_folder(path) / INDEX).stat().st_mtime_ns)
+            found = _networks_of(path, *stamps)
         except (OSError, ValueError, SafetensorError):
             return f"{path.name} has no graphs for onnxruntime"
-        if index.get("hash") != metadata.get("hash"):
+        if found is None:
             return f"the graphs of {path.name} belong to other weights"
-        for name, entry in index["networks"].items():
-            networks[name] = Network(
-                folder / entry["file"], tuple(entry["inputs"]), tuple(entry["outputs"])
-            )
+        networks |= found
     return Graphs(networks, paths[0].parent)
+
+
+@lru_cache(maxsize=16)
+def _networks_of(path: Path, *_mtimes_ns: int) -> dict[str, Network] | None:
+    """Return the networks of a weights file, None if they are of another one."""
+    folder = graphs_folder(path)
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    with safe_open(path, "numpy") as file:
+        metadata = file.metadata() or {}
+    if index.get("hash") != metadata.get("hash"):
+        return None
+    return {
+        name: Network(folder / entry["file"], tuple(entry["inputs"]), tuple(entry["outputs"]))
+        for name, entry in index["networks"].items()
+    }
 
 
 class OnnxNets:
@@ -92,42 +102,49 @@ class OnnxNets:
 
     def __init__(self, graphs: Graphs, model: Any) -> None:
         self._graphs, self._model = graphs, model
+        self._names = {key.partition(".")[0] for key in graphs.networks}
+        self._sessions: dict[tuple[Path, int], Any] = {}
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        networks = self._graphs.networks
-        if not any(key.partition(".")[0] == name for key in networks):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name not in self._names:
             return getattr(self._model, name)
 
         def run(*arguments: Any) -> Any:
             numbers = [x for x in arguments if not isinstance(x, np.ndarray)]
-            arrays = arguments[len(numbers) :]
-            network = networks[".".join((name, *map(str, numbers)))]
-            return _run(network, self._graphs.weights, arrays)
+            network = self._graphs.networks[".".join((name, *map(str, numbers)))]
+            return self._run(network, arguments[len(numbers) :])
 
         return run
 
+    def _run(self, network: Network, arrays: Sequence[np.ndarray]) -> Any:
+        feeds = {
+            name: np.ascontiguousarray(array)
+            for name, array in zip(network.inputs, arrays, strict=True)
+            if name is not None
+        }
+        wanted = [name for name in network.outputs if name is not None]
+        found = iter(self._session(network.file).run(wanted, feeds))
+        outputs = tuple(None if name is None else next(found) for name in network.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
 
-def _run(network: Network, weights: Path, arrays: Sequence[np.ndarray]) -> Any:
-    session = _session(network.file, weights, num_threads())
-    feeds = {
-        name: np.ascontiguousarray(array)
-        for name, array in zip(network.inputs, arrays, strict=True)
-        if name is not None
-    }
-    wanted = [name for name in network.outputs if name is not None]
-    found = iter(session.run(wanted, feeds))
-    outputs = tuple(None if name is None else next(found) for name in network.outputs)
-    return outputs[0] if len(outputs) == 1 else outputs
+    def _session(self, file: Path) -> Any:
+        key = (file, num_threads())
+        if key not in self._sessions:
+            self._sessions[key] = _start(file, self._graphs.weights, num_threads())
+        return self._sessions[key]
 
 
-@lru_cache(maxsize=64)
-def _session(file: Path, weights: Path, threads: int) -> Any:
-    """Return a session of a graph."""
+def _start(file: Path, weights: Path, threads: int) -> Any:
+    """Return a session of a graph whose initializers lie in a folder of weights files."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised
+    # Not all: in blocks of channels convolutions of large tiles take nearly twice as long.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(weights)

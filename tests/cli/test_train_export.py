@@ -31,6 +31,7 @@ def calls(monkeypatch):
         ("imgcodec.codec.training.recipe", "load_recipe"),
         ("imgcodec.codec.training.loop", "train"),
         ("imgcodec.codec.training.export", "export"),
+        ("imgcodec.codec.training.graphs", "write_graphs"),
         ("imgcodec.datasets.shards", "iter_pictures"),
         ("imgcodec.datasets.shards", "iter_kinds"),
     ):
@@ -107,7 +108,8 @@ def test_export_passes_checkpoint_and_calibration(invoke, calls, recipe, tmp_pat
     options = ["--provenance", "mine", "--calibrate", tmp_path, "--max-pictures", "3"]
     result = invoke("export", recipe, out, *options)
     assert result.exit_code == 0, result.output
-    (_, read, _), (_, exported, given) = calls
+    (_, read, _), (_, exported, given), graphs = calls
+    assert graphs == ("write_graphs", (out, "fidelity"), {})
     assert read == ([tmp_path],)
     assert exported == (recipe, out)
     assert "".join(given.pop("pictures")) == "iter_pictures"[:3]
@@ -124,7 +126,7 @@ def test_export_overwrites_only_by_force(invoke, calls, recipe, tmp_path):
     result = invoke("export", recipe, out, *options)
     assert json.loads(result.stdout) == {"weights": str(out), "bits_measured": 5.0}
     given = {"pictures": (), "provenance": "mine", "licence": "CC0", "name": "beta-tiny-1"}
-    assert calls == [("export", (recipe, out), given)]
+    assert calls[0] == ("export", (recipe, out), given)
 
 
 def test_export_wants_provenance_and_a_safetensors_name(invoke, calls, recipe, tmp_path):

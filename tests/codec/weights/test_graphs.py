@@ -11,11 +11,13 @@ from safetensors import safe_open
 
 import imgcodec
 from imgcodec.codec.errors import MissingPackageError, OptionError
+from imgcodec.codec.training.graphs import write_graphs
 from imgcodec.codec.weights import backends, graphs
 from imgcodec.codec.weights.backends import ONNXRUNTIME, TORCH, VARIABLE, backend_of
 from imgcodec.codec.weights.graphs import INDEX, graphs_folder, num_threads, set_threads
 from imgcodec.codec.weights.installed import WEIGHTS_DIR, find_model
-from tests.codec.conftest import smooth_pictures
+from imgcodec.codec.weights.store import load_model
+from tests.codec.conftest import make_tiny_weights, smooth_pictures
 
 WEIGHTS = sorted(WEIGHTS_DIR.glob("*.safetensors"))
 MAX_CONSTANT_BYTES = 1 << 16
@@ -62,6 +64,23 @@ def test_both_backends_read_each_others_files(installed, backend, size):
         assert found[ONNXRUNTIME][0] == found[TORCH][0]
         for one, other in zip(found[ONNXRUNTIME][1], found[TORCH][1], strict=True):
             assert np.abs(one.astype(int) - other).max() <= 1
+
+
+@pytest.mark.parametrize("family", ["beta", "hier"])
+def test_new_weights_get_graphs(family, tmp_path, backend):
+    """The beta of these has channels that lead, which no installed weights have."""
+    weights = make_tiny_weights(family, tmp_path)
+    write_graphs(weights)
+    pixels = smooth_pictures(2, side=160)[1][:, :99]
+    backend(TORCH)
+    data = imgcodec.encode(pixels, model=weights, quality=70, exact="none")
+    for scale in (1, 2, 8):  # at 8 those that lead are enough
+        shown = []
+        for name in (ONNXRUNTIME, TORCH):
+            backend(name)
+            assert load_model(find_model(weights)).backend == name
+            shown.append(np.asarray(imgcodec.decode(data, model=weights, scale=scale)).astype(int))
+        assert np.abs(shown[0] - shown[1]).max() <= 1
 
 
 def test_weights_without_graphs_run_by_torch(tiny_weights, backend):
