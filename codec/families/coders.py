@@ -131,7 +131,7 @@ class IntegerCoder(Coder):
         observe: Observer | None = None,
     ) -> None:
         self.tables = tables
-        self._thresholds = thresholds_of(tables, rounding)
+        self._rounding = rounding
         self._instead = integers or {}
         self._observe = observe
 
@@ -153,8 +153,11 @@ class IntegerCoder(Coder):
         q = self._instead.get(block.name)
         if q is None and error is not None:
             x = block.gather(error)[0]
-            plain = block.is_plain or block.is_choice
-            q = to_integers(np.rint(x) if plain else round_by_cost(x, indexes, self._thresholds))
+            if block.is_plain or block.is_choice:
+                q = to_integers(np.rint(x))
+            else:
+                thresholds = thresholds_of(self.tables, self._rounding)
+                q = to_integers(round_by_cost(x, indexes, thresholds))
         known_rows = indexes
         answer = self.exchange(block, known_rows, q)
         if answer is None:

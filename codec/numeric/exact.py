@@ -44,13 +44,15 @@ def compand(q: Array) -> Array:
 
     Exact for integers in any float type of 24 or more bits.
     """
-    if is_numpy(q):
-        a = np.abs(q)
-        low, middle, high = np.minimum(a, 2), np.minimum(a, 8), np.minimum(a, 32)
-    else:
+    if not is_numpy(q):
         a = q.abs()
-        low, middle, high = a.clamp(max=2), a.clamp(max=8), a.clamp(max=32)
-    return low * 0.5 + middle * 0.125 + high * 0.03125
+        return a.clamp(max=2) * 0.5 + a.clamp(max=8) * 0.125 + a.clamp(max=32) * 0.03125
+    a = np.abs(q)
+    out, part = np.minimum(a, 2), np.minimum(a, 8)
+    out *= 0.5
+    out += np.multiply(part, 0.125, out=part)
+    out += np.multiply(np.minimum(a, 32, out=part), 0.03125, out=part)
+    return out
 
 
 class Arithmetic(Protocol):

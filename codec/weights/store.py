@@ -111,10 +111,11 @@ def load_model(info: ModelInfo, decoder: str = FIDELITY) -> LoadedModel:
 def hash_of_tensors(arrays: Mapping[str, NDArray]) -> str:
     """Return the SHA-256 over names, types, shapes and little-endian bytes, in order of names."""
     digest = hashlib.sha256()
+    kinds = {kind: kind.name for kind in {array.dtype for array in arrays.values()}}
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
-        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+        digest.update(f"{name} {kinds[array.dtype]} {array.shape}\n".encode())
+        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
     return digest.hexdigest()
 
 
