@@ -17,9 +17,9 @@ from imgcodec.cli.main import cli
 
 PIPE = re.compile(r"^(?:[^|]*\| )?(imgcodec .*?)(?: {2,}.*| >>? .*| \| .*)?$")
 NOT_RUN = re.compile(
-    "imgcodec (bench|match|levels|datasets (fetch|verify)|sample .*--(attribute|size))"
+    "imgcodec (bench|match|levels|view|datasets (fetch|verify)|sample .*--(attribute|size))"
 )
-"""They need data sets, or time."""
+"""They need data sets, time, or a page that is built (`test_view.py`)."""
 LARGE_PX = (1320, 1720)
 
 
