@@ -154,23 +154,13 @@ def _start(file: Path, weights: Path, threads: int) -> Any:
     )
 
 
-_threads = 0
-
-
-def set_threads(count: int) -> None:
-    """Let float networks use so many threads; 0 for as many as help."""
-    global _threads
-    _threads = count
-
-
 def num_threads() -> int:
     """Return how many threads float networks use.
 
-    As `set_threads` or the variable OMP_NUM_THREADS says, else the processors of this process, up
-    to 8.
+    As the variable OMP_NUM_THREADS says, else the processors of this process, up to 8.
     """
     variable = os.environ.get("OMP_NUM_THREADS", "")
-    if _threads or variable.isdecimal():
-        return _threads or max(1, int(variable))
+    if variable.isdecimal():
+        return max(1, int(variable))
     affinity = getattr(os, "sched_getaffinity", None)
     return min(len(affinity(0)) if affinity else os.cpu_count() or 1, MAX_THREADS)

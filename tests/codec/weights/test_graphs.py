@@ -14,7 +14,7 @@ from imgcodec.codec.errors import MissingPackageError, OptionError
 from imgcodec.codec.training.graphs import write_graphs
 from imgcodec.codec.weights import backends, graphs
 from imgcodec.codec.weights.backends import ONNXRUNTIME, TORCH, VARIABLE, backend_of
-from imgcodec.codec.weights.graphs import INDEX, graphs_folder, num_threads, set_threads
+from imgcodec.codec.weights.graphs import INDEX, graphs_folder, num_threads
 from imgcodec.codec.weights.installed import WEIGHTS_DIR, find_model
 from imgcodec.codec.weights.store import load_model
 from tests.codec.conftest import make_tiny_weights, smooth_pictures
@@ -116,10 +116,5 @@ def test_without_any_backend_the_message_says_what_to_install(tiny_weights, back
 def test_threads_are_those_asked_for(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert num_threads() == 3
-    set_threads(2)
-    try:
-        assert num_threads() == 2
-    finally:
-        set_threads(0)
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert 1 <= num_threads() <= graphs.MAX_THREADS
