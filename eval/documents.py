@@ -94,6 +94,7 @@ def means(
     columns: dict[str, str],
     derive: dict[str, str] | None = None,
     labels: dict[str, str] | None = None,
+    where: str | None = None,
 ) -> list[list[str]]:
     """Return a line for each group of the lines of a CSV file, in the order of the file.
 
@@ -104,8 +105,11 @@ def means(
             `{max[psnr]:.2f}` and `{sum[fits]:.0f}` are what they say, `{count}` the lines.
         derive: more columns, from expressions over those of the file, as `DataFrame.eval` takes.
         labels: value in the file to what is written for it.
+        where: only lines of which this is true, as `DataFrame.query` takes it.
     """
     frame = pd.read_csv(file)
+    if where is not None:
+        frame = frame.query(where, engine="python")
     for name, expression in (derive or {}).items():
         frame[name] = frame.eval(expression, engine="python")
     keys = [pd.Categorical(frame[name], frame[name].unique()) for name in by]

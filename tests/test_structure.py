@@ -21,6 +21,7 @@ RANKS = {
     "imgcodec.cli": 12,
     "imgcodec.eval": 11,
     "imgcodec.datasets": 10,
+    "imgcodec.web": 10,
     "imgcodec.codec.previews": 9,
     "imgcodec.codec.api": 8,
     "imgcodec.codec.training": 7,
@@ -38,7 +39,6 @@ RANKS = {
     "imgcodec.codec.files": 0,
     "imgcodec.codec": 0,
     "imgcodec.configs": 0,
-    "imgcodec.web": 0,
     "imgcodec": 0,
 }
 

@@ -102,8 +102,10 @@ class Encoder:
         with self._timer.stage("exact blocks"):
             if exact_mask is None:
                 mask, payload = chooser.choose(loaded, quality, tile_px) or (None, None)
-            else:
+            elif exact_mask.any():
                 mask, payload = exact_mask, chooser.encode(exact_mask)
+            else:
+                mask, payload = None, None
             if mask is not None and mask.all():
                 return self._file(quality, nothing, levels, payload)
             pixels = self.picture.pixels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from imgcodec.cli import view
 from imgcodec.cli.main import cli
 from imgcodec.codec.weights.installed import IDS_FILE, WEIGHTS_DIR
+from imgcodec.web import serve
 
 
 @pytest.fixture
@@ -24,16 +26,17 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "index.html").write_text("<title>imgcodec view</title>")
     (folder / "page.js").write_text("0")
     monkeypatch.setattr(view, "DIST", folder)
+    monkeypatch.setattr(serve, "DIST", folder)
     return folder
 
 
 @pytest.fixture
-def served(page: Path, tmp_path: Path) -> Iterator[tuple[view.Server, Path]]:
+def served(page: Path, tmp_path: Path) -> Iterator[tuple[serve.Server, Path]]:
     """A server with a file of an odd name."""
     file = tmp_path / "a picture #1 ä.cvb"
     file.write_bytes(b"CVB and more")
     (tmp_path / "secret.json").write_text("{}")
-    with view.make_server([file]) as server:
+    with serve.make_server([file]) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server, file
@@ -42,11 +45,11 @@ def served(page: Path, tmp_path: Path) -> Iterator[tuple[view.Server, Path]]:
 
 
 def ask(
-    server: view.Server, path: str, host: str | None = None
+    server: serve.Server, path: str, host: str | None = None
 ) -> tuple[int, bytes, http.client.HTTPMessage]:
     port = server.server_address[1]
-    connection = http.client.HTTPConnection(view.HOST, port, timeout=10)
-    connection.request("GET", path, headers={"Host": host or f"{view.HOST}:{port}"})
+    connection = http.client.HTTPConnection(serve.HOST, port, timeout=10)
+    connection.request("GET", path, headers={"Host": host or f"{serve.HOST}:{port}"})
     answer = connection.getresponse()
     return answer.status, answer.read(), answer.headers
 
@@ -102,8 +105,8 @@ def test_without_a_browser_it_says_where_the_page_is(page, tmp_path, monkeypatch
     file = tmp_path / "x.cvb"
     file.write_bytes(b"CVB")
     opened: list[str] = []
-    monkeypatch.setattr(view.webbrowser, "open", lambda url: bool(opened.append(url)))
-    monkeypatch.setattr(view.Server, "serve_forever", lambda self: None)
+    monkeypatch.setattr(webbrowser, "open", lambda url: bool(opened.append(url)))
+    monkeypatch.setattr(serve.Server, "serve_forever", lambda self: None)
     result = CliRunner().invoke(cli, ["view", str(file)])
     assert result.exit_code == 0, result.output
     assert opened and opened[0] in result.output

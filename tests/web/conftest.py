@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgcodec.cli.view import HOST, Server, make_server
 from imgcodec.web import DIST
+from imgcodec.web.serve import HOST, Server, make_server
 from tests.eval.conftest import browser, narrow  # noqa: F401
 
 WAIT_S = 120

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageCms, ImageDraw
 
 import imgcodec
-from imgcodec.cli.view import Server
+from imgcodec.web.serve import Server
 from tests.codec.conftest import smooth_pictures
 from tests.web.conftest import DECODE, WAIT_S, address, pixels_of
 
