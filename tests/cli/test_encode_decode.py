@@ -238,7 +238,7 @@ def test_the_first_levels_alone_are_a_preview(invoke, photo, levelled, tmp_path)
 @pytest.mark.parametrize(
     ("option", "text"),
     [
-        (("--passes", 99), "5 passes (z, y1, y2, y3, y4), not 99"),
+        (("--passes", 99), "9 passes (z, lead1, lead2, lead3, lead4, y1, y2, y3, y4), not 99"),
         (("--levels", 1), "files of beta have no levels"),
         (("--levels", 9), "files of beta have no levels"),
     ],

@@ -37,15 +37,16 @@ def test_one_level_gives_a_picture_for_each_pass(invoke, cvb, photo, tmp_path):
     folder = tmp_path / "new" / "steps"
     result = invoke("preview", cvb, "-o", folder, "--reference", photo, "--json")
     records = json.loads(result.stdout)
-    assert [record["step"] for record in records] == ["z", "y1", "y2", "y3", "y4"]
-    assert [step.label for step in imgcodec.preview(cvb)][::4] == ["pass 1 of 5", "pass 5 of 5"]
+    passes = ["z", *(f"{name}{k}" for name in ("lead", "y") for k in range(1, 5))]
+    assert [record["step"] for record in records] == passes
+    assert [step.label for step in imgcodec.preview(cvb)][::8] == ["pass 1 of 9", "pass 9 of 9"]
     assert [record["bytes"] for record in records] == sorted(r["bytes"] for r in records)
     assert records[-1]["bytes"] == cvb.stat().st_size
     assert records[-1]["bpp"] == pytest.approx(8 * cvb.stat().st_size / (130 * 96))
     with Image.open(photo) as original, Image.open(folder / "file.y4.png") as last:
         error = np.mean((np.asarray(original).astype(float) - np.asarray(last)) ** 2)
     assert records[-1]["psnr"] == pytest.approx(10 * np.log10(255**2 / error))
-    assert len(list(folder.iterdir())) == 5
+    assert len(list(folder.iterdir())) == 9
 
 
 def test_a_sheet_alone(invoke, levels_cvb, levelled, photo, tmp_path):

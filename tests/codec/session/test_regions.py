@@ -56,7 +56,7 @@ def decoded_tiles(monkeypatch):
 
 def test_only_tiles_within_reach_are_decoded(tiled, decoded_tiles, shipped):
     halo = shipped.model.synthesis_halo_px
-    assert halo < 110
+    assert halo <= 112
     imgcodec.decode(tiled[0], crop=(256 + 120, 256 + 120, 16, 16))
     assert decoded_tiles == [(1, 1)]
     decoded_tiles.clear()
@@ -82,9 +82,17 @@ def test_synthesis_runs_on_the_crop_and_its_halo_only(tiled, shipped, monkeypatc
     assert region.height <= 48 + 32 + 2 * shipped.model.synthesis_halo_px
 
 
+@pytest.fixture(scope="module")
+def without_maps():
+    """The same of weights that have no maps for small pictures (`test_thumbnails.py` has those)."""
+    picture = smooth_pictures(1, side=640)[0][:HEIGHT, :WIDTH]
+    data = imgcodec.encode(picture, quality=50, tile_px=256, tune="psnr")
+    return data, np.asarray(imgcodec.decode(data)).astype(int)
+
+
 @pytest.mark.parametrize("scale", [2, 8, 32, 256])
-def test_a_reduction_averages_squares(tiled, scale):
-    data, whole = tiled
+def test_a_reduction_averages_squares(without_maps, scale):
+    data, whole = without_maps
     expected = np.asarray(Image.fromarray(whole.astype(np.uint8)).reduce(scale)).astype(int)
     reduced = np.asarray(imgcodec.decode(data, scale=scale)).astype(int)
     assert reduced.shape == (-(-HEIGHT // scale), -(-WIDTH // scale), 3)
