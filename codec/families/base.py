@@ -91,14 +91,15 @@ class CodecModel(ABC):
     def lambdas(self, level: Array) -> Array:
         """Return lambda, the weight of the distortion against bpp, of levels (B,).
 
-        In the codec those families alone tell it that `can_price_errors`.
+        That of 255^2 * MSE on the axis; families without one have it in training alone.
         """
-        raise NotImplementedError(f"{self.family} has no price of errors")
+        assert self.axis is not None
+        return self.axis.lambdas(level)
 
     @staticmethod
-    @abstractmethod
     def default_tables() -> Tables:
-        """Return the tables used until an export replaces them by measured ones."""
+        """Return the tables used until an export replaces them by measured ones: normal ones."""
+        return normal_tables()
 
     @abstractmethod
     def passes(self, quality: int) -> tuple[tuple[str, ...], ...]:

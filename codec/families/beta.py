@@ -30,14 +30,13 @@ from typing import Any
 
 import numpy as np
 
-from imgcodec.codec.families.base import CodecModel, halo_px, normal_tables
+from imgcodec.codec.families.base import CodecModel, halo_px
 from imgcodec.codec.families.coders import Block, Coder
 from imgcodec.codec.families.masked import MaskedLatent, pass_masks
 from imgcodec.codec.families.rows import row_features
 from imgcodec.codec.numeric import rate
 from imgcodec.codec.numeric.arrays import Array, cast, expand, like, namespace, pad, zeros
 from imgcodec.codec.numeric.exact import EXACT, Arithmetic
-from imgcodec.codec.stream.tables import Tables
 
 STRIDE = 16
 HYPER_STRIDE = 4
@@ -97,15 +96,6 @@ class BetaFamily(CodecModel):
         self.max_level = cfg.num_anchors - 1
         self.analysis_halo_px = halo_px(cfg.encoder_blocks, STRIDE)
         self.synthesis_halo_px = halo_px(cfg.decoder_blocks, STRIDE)
-
-    def lambdas(self, level: Array) -> Array:
-        """Return lambda (of bpp + lambda * 255^2 * MSE) of rate levels 0..num_anchors-1."""
-        return self.axis.lambdas(level)
-
-    @staticmethod
-    def default_tables() -> Tables:
-        """Return normal tables."""
-        return normal_tables()
 
     def passes(self, quality: int) -> tuple[tuple[str, ...], ...]:
         """Return one level: z, and the latents."""

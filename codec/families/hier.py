@@ -38,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-from imgcodec.codec.families.base import ALLOCATION_UNIT, CodecModel, halo_px, normal_tables
+from imgcodec.codec.families.base import ALLOCATION_UNIT, CodecModel, halo_px
 from imgcodec.codec.families.coders import Block, Coder
 from imgcodec.codec.families.masked import MaskedLatent, pass_masks
 from imgcodec.codec.families.rows import finer_row_features, first_row_features
@@ -57,7 +57,6 @@ from imgcodec.codec.numeric.arrays import (
     zeros,
 )
 from imgcodec.codec.numeric.exact import EXACT, Arithmetic
-from imgcodec.codec.stream.tables import Tables
 
 FINE_STRIDE = 16
 NUM_LEVELS = 3
@@ -134,15 +133,6 @@ class HierFamily(CodecModel):
         self.latent_channels = sum(m << 2 * k for k, m in enumerate(cfg.latent_channels))
         self.analysis_halo_px = halo_px(cfg.encoder_blocks, STRIDE)
         self.synthesis_halo_px = halo_px(cfg.decoder_blocks, STRIDE)
-
-    def lambdas(self, level: Array) -> Array:
-        """Return lambda (of bpp + lambda * 255^2 * MSE) of rate levels 0..num_anchors-1."""
-        return self.axis.lambdas(level)
-
-    @staticmethod
-    def default_tables() -> Tables:
-        """Return tables of normals."""
-        return normal_tables()
 
     def passes(self, quality: int) -> tuple[tuple[str, ...], ...]:
         """Return three levels, the first with the allocation."""
