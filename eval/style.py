@@ -59,6 +59,7 @@ STYLES: dict[str, Style] = dict(
         ("avif-420", Style("AVIF 4:2:0 (default tune)", "#72b7f0", "p", "5 3")),
         ("avif-s2", Style("AVIF-s2 (default tune)", "#0b4f94", "8", "2 2")),
         ("avif-420-s2", Style("AVIF 4:2:0-s2 (default tune)", "#4a90a8", "s", "5 3")),
+        ("avif-half", Style("AVIF of half the size (default tune)", "#1098ad", "^", "1 2")),
         ("avif-psnr", Style("AVIF (tune psnr)", "#14306e", "d", "2 2")),
         ("avif-ssim", Style("AVIF (tune ssim)", "#22b8cf", "*", "8 3 2 3")),
         ("jxl", Style("JPEG XL", "#5c5fef", "8")),

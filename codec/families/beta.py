@@ -28,14 +28,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from imgcodec.codec.families.base import CodecModel, halo_px
 from imgcodec.codec.families.coders import Block, Coder
 from imgcodec.codec.families.masked import MaskedLatent, pass_masks
 from imgcodec.codec.families.rows import row_features
 from imgcodec.codec.numeric import rate
-from imgcodec.codec.numeric.arrays import Array, cast, expand, like, namespace, pad, zeros
+from imgcodec.codec.numeric.arrays import Array, cast, expand, like, namespace, ones, pad, zeros
 from imgcodec.codec.numeric.exact import EXACT, Arithmetic
 
 STRIDE = 16
@@ -142,7 +140,7 @@ class BetaFamily(CodecModel):
             error = self.nets.hyper_analysis(y) * z_gain
         z_rows = (exact @ self.z_log_scale)[:, :, None, None] * rate.ROWS_PER_NEPER
         z_rows = expand(z_rows, (*z_rows.shape[:2], *z_shape))
-        everywhere = like(np.ones(z_rows.shape[1:], np.bool_), z_rows)
+        everywhere = ones(z_rows.shape[1:], "bool", z_rows)
         z = coder.code(Block("z", "z", everywhere, is_plain=True), error, z_rows)
         is_over = z is None
         if z is None:

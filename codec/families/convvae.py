@@ -28,12 +28,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from imgcodec.codec.families.base import CodecModel, normal_tables
 from imgcodec.codec.families.coders import Block, Coder
 from imgcodec.codec.numeric import rate
-from imgcodec.codec.numeric.arrays import Array, cast, expand, like, namespace, zeros
+from imgcodec.codec.numeric.arrays import Array, cast, expand, namespace, ones, zeros
 from imgcodec.codec.numeric.exact import Arithmetic
 from imgcodec.codec.stream.tables import Tables
 
@@ -145,7 +143,7 @@ class ConvVaeFamily(CodecModel):
         rows = cast(self.scale_row, "float64") + finer * (rate.ROWS_PER_NEPER / QUALITIES_PER_NEPER)
         rows = expand(rows[None, :, None, None], (1, len(rows), *shape))
         error = None if y is None else y * gain
-        everywhere = like(np.ones(rows.shape[1:], np.bool_), rows)
+        everywhere = ones(rows.shape[1:], "bool", rows)
         q = coder.code(Block("z", "z", everywhere, is_plain=True), error, rows)
         if q is None:
             return zeros((1, self.latent_channels, *shape), "float32", gain)

@@ -51,6 +51,7 @@ from imgcodec.codec.numeric.arrays import (
     expand,
     like,
     namespace,
+    ones,
     pixel_shuffle,
     pixel_unshuffle,
     to_numpy,
@@ -71,6 +72,10 @@ class HierConfig:
 
     Attributes:
         side_channels: the last of level 2, without a linear part; see `CoarserLatents`.
+        context_windows: sides of the attention windows of the contexts at 1/64 and 1/32; 0 for
+            residual blocks instead, which have no borders.
+        context_blocks: residual blocks of the means of the finest level.
+        learned_width: features widen or narrow the steps of all levels but the first, as beta's.
     """
 
     latent_channels: tuple[int, int, int] = (48, 112, 320)
@@ -82,6 +87,9 @@ class HierConfig:
     decoder_blocks: tuple[int, int] = (4, 3)
     context_widths: tuple[int, int, int] = (64, 96, 128)
     exact_widths: tuple[int, int, int] = (32, 64, 96)
+    context_windows: tuple[int, int] = (4, 8)
+    context_blocks: int = 1
+    learned_width: bool = False
     num_passes: int = 4
     num_anchors: int = 8
     lambda_min: float = 0.0009
@@ -111,7 +119,8 @@ class HierFamily(CodecModel):
         analyse(x, weights)                (B, 3, H, W) -> all levels at 1/64 (B, M, h, w)
         first_context(weights)             features (B, C) of the means of level 0
         context(k, hat, features, weights) from level k - 1, decoded, and its features: those of
-                                           level k and its prediction, twice as fine
+                                           level k, its prediction, and what multiplies its gains,
+                                           if any, twice as fine
         mean(k, i, features, decoded)      of pass i of level k
         synthesise(hat, ..., weights)      of all levels -> (B, 3, 64 h, 64 w)
     """
@@ -180,7 +189,7 @@ class HierFamily(CodecModel):
             values = np.array(allocation or (0,) * self.allocation_size, np.float32)
             wanted = like(values[None, :, None, None], kind)
         rows = np.full((1, self.allocation_size, 1, 1), ALLOCATION_ROW, np.float32)
-        everywhere = like(np.ones(rows.shape[1:], np.bool_), kind)
+        everywhere = ones(rows.shape[1:], "bool", kind)
         block = Block("l0", "l0", everywhere, is_plain=True)
         sent = coder.code(block, wanted, like(rows, kind))
         chosen = [0] * self.allocation_size
@@ -215,7 +224,7 @@ class HierFamily(CodecModel):
         exact = [cast(weights, arithmetic.dtype) for weights in point]
         own = [cast(weights, "float32") for weights in point]
         hats: list[Array] = []
-        q = features = exact_features = None
+        q = features = exact_features = widening = None
         for k in range(NUM_LEVELS):
             size = (shape[0] << k, shape[1] << k)
             if k == 0:
@@ -225,10 +234,14 @@ class HierFamily(CodecModel):
                     (len(features), self.cfg.latent_channels[0], *size), "float32", features
                 )
             else:
-                features, prediction = self.nets.context(k, hats[-1], features, own[k - 1])
+                features, prediction, widening = self.nets.context(
+                    k, hats[-1], features, own[k - 1]
+                )
             if not is_over:
                 exact_features = self._row_features(k, q, exact_features, exact, size, arithmetic)
             gain = self.nets.gain(k, own[k])
+            if widening is not None:
+                gain = gain * widening
             if fixed_rates is not None:
                 fixed = fixed_rates[:, None, None, None]
                 gain = namespace(gain).where(fixed, detach(gain), gain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -40,6 +40,8 @@ class TorchModel(nn.Module, ABC):
     family: str
     max_level: float
     stride_px: int
+    is_capturable: ClassVar[bool] = False
+    """Whether nothing in `forward` waits for the device, so that a GPU can replay it."""
 
     @property
     def nets(self) -> Any:

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgcodec.codec.families.beta import STRIDE, BetaConfig, BetaFamily
+from imgcodec.codec.families.coders import thresholds_of
 from imgcodec.codec.families.registry import NoTerms
 from imgcodec.codec.models.base import TorchModel, TrainOutput
 from imgcodec.codec.models.relaxed import Train
 from imgcodec.codec.nets.blocks import Block as ResidualBlock
-from imgcodec.codec.nets.blocks import anchor_weights, pointwise
+from imgcodec.codec.nets.blocks import anchor_weights, pointwise, widening_of
 from imgcodec.codec.nets.context import MeanNet, RowFeatures, RowNet
 from imgcodec.codec.nets.exact import BIASES, FLOAT
 from imgcodec.codec.nets.klt import klt_of_patches
@@ -30,14 +31,13 @@ DEVIATION_MIN = 0.1
 """Networks see y divided by its KLT deviations, those below half a mid-rate step by this."""
 ANCHORED = ("log_gain", "y_log_scale", "z_log_scale", ".affine.log_scale", ".shift", ".level")
 """Ends of the names of parameters with one row for each anchor."""
-WIDTH_LIMIT = 1.5
-"""The step width of a latent lies within a factor exp(+-1.5) of that of its channel."""
 
 
 class BetaModel(BetaFamily, TorchModel):
     """Transform, hyperprior and context of the beta family."""
 
     exact_grids: ClassVar = {"y_log_scale": BIASES, "z_log_scale": BIASES}
+    is_capturable = True
 
     def __init__(self, cfg: BetaConfig, terms: NoTerms) -> None:
         super().__init__(cfg)
@@ -73,6 +73,9 @@ class BetaModel(BetaFamily, TorchModel):
         self.y_log_scale = nn.Parameter(torch.zeros(anchors, m))
         self.z_log_scale = nn.Parameter(torch.full((anchors, cfg.hyper_channels), 2.7))
         self.register_buffer("masks", masks, persistent=False)
+        thresholds = torch.from_numpy(thresholds_of(self.default_tables()))
+        self.register_buffer("thresholds", thresholds, persistent=False)
+        self._places: dict[Any, Tensor] = {}
 
     # ---- start -------------------------------------------------------------------------
 
@@ -148,7 +151,7 @@ class BetaModel(BetaFamily, TorchModel):
         """
         weights = anchor_weights(level, self.cfg.num_anchors)
         y = self.analyse(x, weights)
-        coder = Train(self.default_tables())
+        coder = Train(self.thresholds, self._places)
         y_hat = self.walk(y, y.shape[2:], weights, coder, FLOAT)
         return TrainOutput(
             x_hat=self.synthesise(y_hat, weights),
@@ -183,8 +186,7 @@ class BetaModel(BetaFamily, TorchModel):
         features = self.h_s(z_hat)
         if self.widths is None:
             return features, None
-        log_width = self.widths(features).float().clamp(-WIDTH_LIMIT, WIDTH_LIMIT)
-        return features, torch.exp(-log_width)
+        return features, widening_of(self.widths, features)
 
     def mean(self, k: int, features: Tensor, decoded: Tensor) -> Tensor:
         """Return the means of a pass; see `BetaFamily`."""

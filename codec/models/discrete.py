@@ -108,7 +108,7 @@ class DiscreteModel(DiscreteFamily, TorchModel):
                 results.append(self.quantisers[stage](residual))
             return results[-1].codes
 
-        coder = Train(self.default_tables())
+        coder = Train.under(self.default_tables())
         self.walk(y, y.shape[2:], self.num_stages, coder, FLOAT, quantise)
         stage_bits = torch.stack(list(coder.bits.values()), dim=1)  # (B, stages)
         is_used = (torch.arange(self.num_stages, device=x.device) < used[:, None]).to(y.dtype)

@@ -25,7 +25,7 @@ from imgcodec.codec.families.hier import (
 from imgcodec.codec.models.base import TorchModel, TrainOutput
 from imgcodec.codec.models.level import Level
 from imgcodec.codec.models.relaxed import Prefix, Train
-from imgcodec.codec.nets.blocks import anchor_weights
+from imgcodec.codec.nets.blocks import anchor_weights, pointwise, widening_of
 from imgcodec.codec.nets.context import RowContext
 from imgcodec.codec.nets.exact import FLOAT
 from imgcodec.codec.nets.klt import klt_of_patches
@@ -33,8 +33,6 @@ from imgcodec.codec.nets.pyramid import CoarseFeatures, CoarserLatents, KltStep,
 from imgcodec.codec.nets.transforms import Analysis, Synthesis
 from imgcodec.codec.numeric import rate
 
-WINDOWS = (4, 8)
-"""Sides of the attention windows at 1/64 and 1/32: 256 px both."""
 STEP_FACTORS = (6.0, 4.0, 1.0)
 """Steps of the levels at the start: finer ones of coarse levels cost more than they save."""
 SIDE_GAIN = 2.0
@@ -69,9 +67,18 @@ class HierModel(HierFamily, TorchModel):
         self.g_s_coarse = CoarseFeatures(sizes[:-1], cfg.coarse_width // 2, cfg.decoder_channels[1])
         widths = zip(cfg.context_widths, cfg.exact_widths, strict=True)
         self.levels = nn.ModuleList(
-            Level(m, *both, cfg.num_passes, anchors) for m, both in zip(sizes, widths, strict=True)
+            Level(m, *both, cfg.num_passes, anchors, blocks)
+            for m, both, blocks in zip(sizes, widths, (1, 1, cfg.context_blocks), strict=True)
         )
-        self.mean_context = MeanContext(sizes[:-1], cfg.context_widths, WINDOWS, anchors)
+        self.mean_context = MeanContext(
+            sizes[:-1], cfg.context_widths, cfg.context_windows, anchors
+        )
+        self.widths = None
+        if cfg.learned_width:
+            self.widths = nn.ModuleList(
+                pointwise(width, m, zero=True)
+                for width, m in zip(cfg.context_widths[1:], sizes[1:], strict=True)
+            )
         self.row_context = RowContext(sizes[:-1], cfg.exact_widths, anchors)
 
     # ---- start -------------------------------------------------------------------------
@@ -151,7 +158,7 @@ class HierModel(HierFamily, TorchModel):
         """
         is_jittered = torch.rand(x.shape[0], device=x.device) < JITTERED_SHARE
         weights = self._jittered_weights(level, is_jittered)
-        coder = Train(self.default_tables())
+        coder = Train.under(self.default_tables())
         y = self.analyse(x, weights[-1])
         y_hat = self.walk(y, y.shape[2:], weights, coder, FLOAT, fixed_rates=is_jittered)
         means = [bits.mean() / x[0, 0].numel() for bits in coder.bits.values()]
@@ -178,7 +185,9 @@ class HierModel(HierFamily, TorchModel):
     def _preview(self, y: Tensor, weights: list[Tensor]) -> Tensor:
         """Return pictures (B, 3, H, W) of the first or the first two levels, and of means."""
         kept = self.passes(1)[: int(torch.randint(1, NUM_LEVELS, ()))]
-        coder = Prefix(Train(self.default_tables()), {name for level in kept for name in level})
+        coder = Prefix(
+            Train.under(self.default_tables()), {name for level in kept for name in level}
+        )
         fixed = y.new_ones(len(y), dtype=torch.bool)
         y_hat = self.walk(y.detach(), y.shape[2:], weights, coder, FLOAT, fixed_rates=fixed)
         return self.synthesise(*self.unpack(y_hat), weights[-1])
@@ -213,11 +222,12 @@ class HierModel(HierFamily, TorchModel):
 
     def context(
         self, k: int, hat: Tensor, features: Tensor, weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the features of a level and its prediction; see `HierFamily`."""
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the features of a level, its prediction and widening; see `HierFamily`."""
         above = self.levels[k - 1].normalise(hat)
         features = self.mean_context.stages[k - 1](above, features, weights)
-        return features, self.klt_steps[k - 1].up(hat)
+        widening = None if self.widths is None else widening_of(self.widths[k - 1], features)
+        return features, self.klt_steps[k - 1].up(hat), widening
 
     def mean(self, k: int, index: int, features: Tensor, decoded: Tensor) -> Tensor:
         """Return the means of a pass of a level; see `HierFamily`."""

@@ -21,6 +21,7 @@ class Level(nn.Module):
         exact_width: of the features of the rows.
         num_passes: two or four.
         num_anchors: A.
+        blocks: of the means.
 
     Attributes:
         deviation: (M,) of the latents.
@@ -32,7 +33,13 @@ class Level(nn.Module):
     exact_grids: ClassVar = {"log_scale": BIASES}
 
     def __init__(
-        self, channels: int, width: int, exact_width: int, num_passes: int, num_anchors: int
+        self,
+        channels: int,
+        width: int,
+        exact_width: int,
+        num_passes: int,
+        num_anchors: int,
+        blocks: int = 1,
     ) -> None:
         super().__init__()
         self.channels = channels
@@ -41,7 +48,9 @@ class Level(nn.Module):
         self.log_gain = nn.Parameter(torch.zeros(num_anchors, channels))
         self.log_scale = nn.Parameter(torch.zeros(num_anchors, channels))
         passes = range(num_passes)
-        self.means = nn.ModuleList(MeanNet(channels, width, first=i == 0) for i in passes)
+        self.means = nn.ModuleList(
+            MeanNet(channels, width, first=i == 0, blocks=blocks) for i in passes
+        )
         self.rows = nn.ModuleList(RowNet(channels, exact_width, first=i == 0) for i in passes)
         masks = torch.from_numpy(pass_masks(num_passes, channels).copy())
         self.register_buffer("masks", masks, persistent=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,16 +24,23 @@ class Train(Coder):
     table rows learn from true integers, transforms from a smooth rate.
 
     Args:
-        tables: of the encoder whose rounding is to be followed.
-        rounding: as in `thresholds_of`.
+        thresholds: of the encoder whose rounding is to be followed, for `round_by_cost`.
+        places: where blocks lie, by name and shape, found by earlier walks and kept by a model
+            whose blocks have names of their own: with them no step waits for the device.
 
     Attributes:
         bits: (B,) by part, of what was coded so far.
     """
 
-    def __init__(self, tables: Tables, rounding: float = 1.0) -> None:
-        self._thresholds = torch.from_numpy(thresholds_of(tables, rounding))
+    def __init__(self, thresholds: Tensor, places: dict[Any, Tensor] | None = None) -> None:
+        self._thresholds = thresholds
+        self._places = places
         self.bits: dict[str, Tensor] = {}
+
+    @classmethod
+    def under(cls, tables: Tables) -> Train:
+        """Return a coder that rounds as the encoder of some tables does."""
+        return cls(torch.from_numpy(thresholds_of(tables)))
 
     @property
     def total_bits(self) -> Tensor:
@@ -42,12 +50,22 @@ class Train(Coder):
     def code(self, block: Block, error: Tensor | None, rows: Tensor) -> Tensor | None:
         """Round by cost and count; see `Coder.code`."""
         assert error is not None
-        rows = rows.expand_as(error)
-        x, own_rows = block.gather(error), block.gather(rows)
+        where = self._where(block)
+        x = error.flatten(1).index_select(1, where)
+        own_rows = rows.expand_as(error).flatten(1).index_select(1, where)
         q = self._integers(block, x, own_rows)
         count = bits_of_choices(q, own_rows) if block.is_choice else self._bits(q, x, own_rows)
         self.bits[block.part] = self.bits.get(block.part, 0) + count.sum(dim=1)
-        return block.scatter(q, error.shape)
+        return q.new_zeros(error.shape).flatten(1).index_copy(1, where, q).view(error.shape)
+
+    def _where(self, block: Block) -> Tensor:
+        """Return where the values of a block lie in flattened latents, (n,)."""
+        if self._places is None:
+            return block.mask.flatten().nonzero()[:, 0]
+        key = (block.name, *block.mask.shape)
+        if key not in self._places:
+            self._places[key] = block.mask.flatten().nonzero()[:, 0]
+        return self._places[key]
 
     def context(self, q: Tensor) -> Tensor:
         """Return the integers without their gradient."""
@@ -71,13 +89,17 @@ class Train(Coder):
 class Relax(Train):
     """The same without the noise, for the latents of one picture: the gradient is its mean.
 
+    Args:
+        tables: of the encoder whose rounding is to be followed.
+        rounding: as in `thresholds_of`.
+
     Attributes:
         integers: (1, C, h, w) by part.
         sent: int32 (n,) by the name of a block, what an encoder would send.
     """
 
     def __init__(self, tables: Tables, rounding: float = 1.0) -> None:
-        super().__init__(tables, rounding)
+        super().__init__(torch.from_numpy(thresholds_of(tables, rounding)))
         self.integers: dict[str, Tensor] = {}
         self.sent: dict[str, NDArray[np.int32]] = {}
 

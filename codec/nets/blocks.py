@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+WIDTH_LIMIT = 1.5
+
 
 def pointwise(in_channels: int, out_channels: int, *, zero: bool = False) -> nn.Conv2d:
     """Return a 1x1 convolution that keeps the variance, or one that starts at zero."""
@@ -79,6 +81,14 @@ class Up(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, out, 2H, 2W)."""
         return F.pixel_shuffle(self.mix(x), 2)
+
+
+def widening_of(widths: nn.Conv2d, features: Tensor) -> Tensor:
+    """Return what multiplies the gains of latents (B, M, h, w), by features of their step width.
+
+    The step lies within a factor exp(+-`WIDTH_LIMIT`) of that of its channel.
+    """
+    return torch.exp(-widths(features).float().clamp(-WIDTH_LIMIT, WIDTH_LIMIT))
 
 
 def anchor_weights(level: Tensor, num_anchors: int) -> Tensor:

@@ -91,13 +91,17 @@ class FinerFeatures(nn.Module):
         self.carried = pointwise(in_width, width)
         self.affine = LevelAffine(width, num_anchors)
         self.block = Block(width)
-        self.attention = WindowAttention(width, window, max(1, width // HEAD_CHANNELS))
+        if window:
+            self.attention = WindowAttention(width, window, max(1, width // HEAD_CHANNELS))
+        else:
+            self.second_block = Block(width)
         self.up = Up(width, width)
 
     def forward(self, decoded: Tensor, features: Tensor, weights: Tensor) -> Tensor:
         """Map normalised (B, M, h, w) and (B, in, h, w) to (B, width, 2h, 2w)."""
         x = self.affine(self.decoded(decoded) + self.carried(features), weights)
-        x = self.attention(self.block(F.leaky_relu(x, 0.1)))
+        x = self.block(F.leaky_relu(x, 0.1))
+        x = self.attention(x) if hasattr(self, "attention") else self.second_block(x)
         return self.up(F.leaky_relu(x, 0.1))
 
 
@@ -107,7 +111,8 @@ class MeanContext(nn.Module):
     Args:
         latent_channels: M of all levels but the finest.
         widths: C of all levels.
-        windows: sides of the attention windows of all levels but the finest.
+        windows: sides of the attention windows of all levels but the finest; 0 for a second
+            block instead.
         num_anchors: A.
     """
 

@@ -9,8 +9,6 @@ with banded matrices: on a CPU a third of the time of depthwise convolutions.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -58,6 +56,8 @@ OPSIN = ((0.30, 0.622, 0.078), (0.23, 0.692, 0.078), (0.24342268924547819, 0.204
 OPSIN_BIAS = 0.0037930732552754493
 SSIMULACRA2_C2 = 0.0009
 SMALLEST_SIDE = 8
+MAX_BANDS = 64
+"""Matrices that are kept."""
 ROOT_FLOOR = 1e-12
 """Keeps the gradients of fourth roots finite."""
 
@@ -156,8 +156,8 @@ def _linear_light(x: Tensor) -> Tensor:
 
 def _positive_xyb(light: Tensor, channels: list[int]) -> Tensor:
     """Return channels of XYB (B, C, H, W), scaled and shifted as SSIMULACRA2 does."""
-    rows = (*OPSIN[:2], (*OPSIN[2], 1 - sum(OPSIN[2])))[: 3 if B in channels else 2]
-    absorbed = torch.einsum("ij,bjhw->bihw", light.new_tensor(rows), light) + OPSIN_BIAS
+    rows = _opsin(3 if B in channels else 2, light.device)
+    absorbed = torch.einsum("ij,bjhw->bihw", rows, light) + OPSIN_BIAS
     lms = absorbed.clamp_min(1e-5) ** (1 / 3) - OPSIN_BIAS ** (1 / 3)
     luma = 0.5 * (lms[:, 0] + lms[:, 1])
     planes = []
@@ -192,8 +192,30 @@ def _moments(
     return mean, mean_hat, variances, of_difference - (mean - mean_hat).square()
 
 
-@lru_cache(maxsize=64)
+def _opsin(count: int, device: torch.device) -> Tensor:
+    """Return the first rows (count, 3) of what cones absorb."""
+    if device not in _OPSINS:
+        rows = (*OPSIN[:2], (*OPSIN[2], 1 - sum(OPSIN[2])))
+        _OPSINS[device] = torch.tensor(rows, device=device)
+    return _OPSINS[device][:count]
+
+
 def _bands(side: int, border: str, device: torch.device) -> Tensor:
+    """Return the matrix that blurs lines of `side` pixels; see `_band_matrix`."""
+    key = (side, border, device)
+    if key not in _BANDS:
+        if len(_BANDS) >= MAX_BANDS:
+            _BANDS.clear()
+        _BANDS[key] = _band_matrix(side, border).to(device)
+    return _BANDS[key]
+
+
+# Plain dictionaries: compilers look through caches of functions, into what is computed once.
+_OPSINS: dict[torch.device, Tensor] = {}
+_BANDS: dict[tuple[int, str, torch.device], Tensor] = {}
+
+
+def _band_matrix(side: int, border: str) -> Tensor:
     """Return the matrix that blurs lines of `side` pixels.
 
     Args:
@@ -215,4 +237,4 @@ def _bands(side: int, border: str, device: torch.device) -> Tensor:
                 matrix[row, column] += tap
     if border == "valid":
         matrix = matrix[RADIUS : side - RADIUS]
-    return matrix.float().to(device)
+    return matrix.float()

@@ -56,6 +56,13 @@ def zeros(shape: Sequence[int], dtype: str, other: Array) -> Array:
     return other.new_zeros(shape, dtype=getattr(namespace(other), dtype))
 
 
+def ones(shape: Sequence[int], dtype: str, other: Array) -> Array:
+    """Return ones (true) of the kind of another array."""
+    if is_numpy(other):
+        return np.ones(shape, dtype)
+    return other.new_ones(shape, dtype=getattr(namespace(other), dtype))
+
+
 def concat(parts: Sequence[Array], axis: int) -> Array:
     """Join arrays along an axis."""
     if is_numpy(parts[0]):

@@ -52,7 +52,8 @@ def round_by_cost(x: Array, indexes: Array, thresholds: Array) -> Array:
     magnitude = xp.abs(x)
     lower = xp.floor(magnitude)
     columns = thresholds.shape[1]
-    cell = xp.clip(cast(lower, "int64"), None, columns - 1)
+    # The second clip is for what is no number: a diverged step of training.
+    cell = xp.clip(cast(xp.clip(lower, 0, columns - 1), "int64"), 0, columns - 1)
     threshold = xp.take(thresholds, indexes * columns + cell)
     return xp.copysign(lower + (magnitude - lower > threshold), x)
 

@@ -11,7 +11,7 @@ import os
 import random
 import signal
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -24,10 +24,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from imgcodec.codec.models.base import TorchModel
+from imgcodec.codec.models.base import TorchModel, TrainOutput
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.training.adversarial import Adversary
-from imgcodec.codec.training.bank import CropBank
+from imgcodec.codec.training.bank import CropBank, DeviceBank
+from imgcodec.codec.training.captured import CapturedStep, let_compile
 from imgcodec.codec.training.checkpoint import (
     family_of_weights,
     load_checkpoint,
@@ -39,7 +40,7 @@ from imgcodec.codec.training.checkpoint import (
 )
 from imgcodec.codec.training.graphics import draw_graphics
 from imgcodec.codec.training.losses import Criterion
-from imgcodec.codec.training.optim import build_optimisers
+from imgcodec.codec.training.optim import build_optimisers, make_capturable, set_rates
 from imgcodec.codec.training.precision import choose_precision
 from imgcodec.codec.training.recipe import DECODER, Recipe
 from imgcodec.codec.training.validation import GRID_QUALITY, SIDE_PX, save_grid, validate
@@ -52,6 +53,12 @@ HELD_OUT = 8
 VALIDATION_SHARE = 0.2
 """Of the time of a run, at most for its last validation."""
 LOG_SECONDS, LOG_STEPS = 20, 50
+RECENT_WINDOWS = 10
+"""Windows of the log from which the usual loss is known."""
+DIVERGED, REMEMBERED = 1.5, 1.1
+"""Times the usual loss: above the first a run goes back, below the second it is remembered."""
+DRAWINGS = 6000
+"""In the memory of a GPU, for the share of crops that are drawn."""
 
 
 @dataclass
@@ -61,6 +68,7 @@ class TrainState:
     step: int = 0
     elapsed_s: float = 0.0
     skipped: int = 0
+    lr_scale: float = 1.0
     best_lpips: float = math.inf
     earlier_runs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -108,7 +116,10 @@ def train(
     held_out, others = _hold_out(pictures)
     first = next(others, None)
     for_training = [p for _, p in held_out] if first is None else chain([first], others)
-    bank = CropBank(for_training, cfg.crop_px, device)
+    bank_class = CropBank if device.type == "cpu" else DeviceBank
+    bank = bank_class(for_training, cfg.crop_px, device)
+    if isinstance(bank, DeviceBank) and cfg.graphics_share:
+        bank.draw_all(DRAWINGS, cfg.seed)
     if cfg.graphics_share:
         held_out += _held_out_graphics(held_out[0][1])
     precision = choose_precision(cfg.precision, device)
@@ -130,7 +141,9 @@ def train(
         model.eval()  # codebooks that follow the latents stay where they are
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(model.decoder_prefixes))
-    model = model.to(device, memory_format=torch.channels_last)
+    # Depthwise layers are slow in this order on GPUs, all others on processors in any other.
+    order = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+    model = model.to(device, memory_format=order)
     ema = copy.deepcopy(model).requires_grad_(False)
     optimisers = build_optimisers(model, cfg.lr, cfg.weight_decay, precision)
     adversary = None
@@ -148,9 +161,12 @@ def train(
     runner: nn.Module = model
     if world > 1:
         runner = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
-    if cfg.compile:
-        runner = torch.compile(runner)
     criterion = Criterion(recipe.loss, perceptual, adversary, bfloat16=is_half)
+    if cfg.compile:
+        crops = bank.sample(2, random.Random(cfg.seed), 1.0, 0.0, 0.0)
+        let_compile(model, criterion, crops)
+        runner = torch.compile(runner, dynamic=False)
+        criterion.compile()
     trainer = _Trainer(
         recipe, runner, model, ema, optimisers, criterion, bank, rng, state, out_dir, report
     )
@@ -183,12 +199,34 @@ class _Trainer:
         self.last_validation_s = 0.0
         self.num_processes = dist.get_world_size() if dist.is_initialized() else 1
         self.started = time.monotonic() - state.elapsed_s
+        self.average_rate = torch.zeros((), device=bank.device)
+        self.last_good: list[Tensor] = []
+        self.untried: list[Tensor] = []
+        self.recent_losses: deque[float] = deque(maxlen=RECENT_WINDOWS)
         pairs = zip(model.parameters(), ema.parameters(), strict=True)
         trained = [(own, average) for own, average in pairs if own.requires_grad]
         self.parameters = [own for own, _ in trained]
         self.averages = [average for _, average in trained]
         buffers = zip(model.buffers(), ema.buffers(), strict=True)
         self.buffers = [(own, average) for own, average in buffers]
+        self.captured = self._captured_step()
+
+    def _captured_step(self) -> CapturedStep | None:
+        """Return the step as a graph of the GPU, None where the host has to take part."""
+        is_alone = self.criterion.adversary is None and self.num_processes == 1
+        if not (isinstance(self.bank, DeviceBank) and is_alone and self.model.is_capturable):
+            return None
+        make_capturable(self.optimisers, self.bank.device)
+        return CapturedStep(
+            self.bank,
+            self.cfg.batch_size,
+            lambda x, level: self._losses(x, level, 0.0)[:2],
+            self.parameters,
+            self.optimisers,
+            self.cfg.clip_norm,
+            self._average,
+            self.averages,
+        )
 
     def run(self, held_out: list[tuple[str, np.ndarray]], *, is_main: bool) -> Path:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopped", True))
@@ -205,7 +243,8 @@ class _Trainer:
             now = time.monotonic()
             if is_main and (now - window_start > LOG_SECONDS or len(window) >= LOG_STEPS):
                 crops = (self.state.step - window_step) * self.cfg.batch_size * self.num_processes
-                self._log(window, progress, crops / (now - window_start))
+                loss = self._log(window, progress, crops / (now - window_start))
+                self._look_after(loss)
                 window, window_start, window_step = [], now, self.state.step
             if is_main and now > next_checkpoint:
                 self._save()
@@ -242,22 +281,24 @@ class _Trainer:
         warmup = min(1.0, (state.step + 1) / max(1, cfg.warmup_steps))
         decayed = max(0.0, 1 - (1 - progress) / cfg.decay_share) if cfg.decay_share else 0.0
         cosine = cfg.lr_end + (1 - cfg.lr_end) * 0.5 * (1 + math.cos(math.pi * decayed))
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = cfg.lr * warmup * cosine * group["lr_scale"]
-        x = self.bank.sample(
-            cfg.batch_size,
-            self.rng,
+        decay = min(cfg.ema_decay, (1 + state.step) / (10 + state.step))
+        self.average_rate.fill_(1 - decay)
+        set_rates(self.optimisers, cfg.lr * warmup * cosine * state.lr_scale)
+        shares = (
             cfg.scale_min,
             cfg.scale_probability,
             cfg.flip_probability,
             cfg.graphics_share,
         )
+        if self.captured is not None:
+            assert isinstance(self.bank, DeviceBank)
+            squares = self.bank.draw(cfg.batch_size, self.rng, *shares)
+            state.step += 1
+            return self.captured(squares, self._levels(cfg.batch_size))
+        x = self.bank.sample(cfg.batch_size, self.rng, *shares)
         x = x.to(memory_format=torch.channels_last)
         level = self._levels(cfg.batch_size).to(x.device)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.criterion.bfloat16):
-            output = self.runner(x, level)
-        loss, stats = self.criterion(x, output, self.model.lambdas(level), progress)
+        loss, stats, output = self._losses(x, level, progress)
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -278,6 +319,15 @@ class _Trainer:
         state.step += 1
         return stats | {"grad_norm": norm}
 
+    def _losses(
+        self, x: Tensor, level: Tensor, progress: float
+    ) -> tuple[Tensor, dict[str, Tensor], TrainOutput]:
+        """Return the loss of crops at levels (B,), scalars for the log, and the model's output."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.criterion.bfloat16):
+            output = self.runner(x, level)
+        loss, stats = self.criterion(x, output, self.model.lambdas(level), progress)
+        return loss, stats, output
+
     def _levels(self, count: int) -> Tensor:
         """Return levels uniform on the rate axis, one in each of `count` equal strata."""
         last = self.model.max_level
@@ -285,12 +335,47 @@ class _Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        decay = min(self.cfg.ema_decay, (1 + self.state.step) / (10 + self.state.step))
-        torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)
+        changes = torch._foreach_sub(self.parameters, self.averages)
+        torch._foreach_mul_(changes, self.average_rate)
+        torch._foreach_add_(self.averages, changes)
         for own, average in self.buffers:
             average.copy_(own)
 
-    def _log(self, window: list[dict[str, Tensor]], progress: float, crops_per_s: float) -> None:
+    def _look_after(self, loss: float) -> None:
+        """Remember a state that led to a usual loss; from a diverged one go back to the last."""
+        if self.criterion.adversary is not None or self.num_processes > 1:
+            return  # losses that change their meaning; processes that would have to agree
+        usual = float(np.median(self.recent_losses)) if self.recent_losses else loss
+        has_diverged = not loss < DIVERGED * usual
+        if has_diverged and self.last_good:
+            self.untried = []
+            with torch.no_grad():
+                for tensor, value in zip(self._tensors(), self.last_good, strict=True):
+                    tensor.copy_(value)
+            self.state.lr_scale *= 0.5
+            rate = self.cfg.lr * self.state.lr_scale
+            self.report(f"step {self.state.step}: loss {loss:.3g}, back to the last good state")
+            self.report(f"learning rate {rate:.2g} from here")
+        elif not has_diverged:
+            self.recent_losses.append(loss)
+            if loss < REMEMBERED * usual:
+                self.last_good = self.untried
+            self.untried = []
+            if len(self.recent_losses) == RECENT_WINDOWS:
+                self.untried = [tensor.detach().clone() for tensor in self._tensors()]
+
+    def _tensors(self) -> list[Tensor]:
+        """Return all that steps change on the device."""
+        states = [
+            value
+            for optimiser in self.optimisers
+            for parameter in self.parameters
+            for value in optimiser.state.get(parameter, {}).values()
+            if isinstance(value, Tensor)
+        ]
+        return [*self.parameters, *self.averages, *(own for own, _ in self.buffers), *states]
+
+    def _log(self, window: list[dict[str, Tensor]], progress: float, crops_per_s: float) -> float:
         # A skipped step has no numbers of the discriminator.
         names = dict.fromkeys(name for stats in window for name in stats)
         values = {
@@ -308,6 +393,7 @@ class _Trainer:
         self._append("log.csv", [row])
         fields = "  ".join(f"{key} {value}" for key, value in row.items())
         self.report(f"{progress:6.1%}  {fields}")
+        return values["loss"]
 
     def _append(self, name: str, rows: list[dict[str, float]]) -> None:
         path = self.out_dir / name

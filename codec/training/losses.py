@@ -134,6 +134,10 @@ class Criterion:
         stats["loss"] = loss
         return loss, {name: torch.as_tensor(value).detach() for name, value in stats.items()}
 
+    def compile(self) -> None:
+        """Let torch compile the reconstruction loss."""
+        self.reconstruction = torch.compile(self.reconstruction, dynamic=False)  # type: ignore[method-assign]
+
     def weights(self, lambdas: Tensor) -> Tensor:
         """Return the weights (B,) in the loss of crops at rates of the given lambdas (B,)."""
         return (LAMBDA_REFERENCE / lambdas) ** self.recipe.lambda_weight_power

@@ -9,7 +9,7 @@ are orthogonalised together, which costs a third of the time on a small CPU.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -68,22 +68,25 @@ class Muon(torch.optim.Optimizer):
                     rows, columns = parameter.shape[:2]
                     by_shape[rows, columns].append(parameter)
             for (rows, columns), parameters in by_shape.items():
-                updates = [self._momentum(p, group["momentum"]) for p in parameters]
+                updates = self._momenta(parameters, group["momentum"])
                 stacked = torch.stack([u.reshape(rows, columns) for u in updates])
-                scale = -0.2 * max(rows, columns) ** 0.5 * group["lr"]
-                directions = orthogonalise(stacked, self.dtype)
-                for p, update in zip(parameters, directions, strict=True):
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.add_(update.reshape(p.shape).to(p.dtype), alpha=scale)
+                directions = orthogonalise(stacked, self.dtype).to(parameters[0].dtype)
+                directions = directions * (-0.2 * max(rows, columns) ** 0.5 * group["lr"])
+                if group["weight_decay"]:
+                    torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                own = [d.reshape(p.shape) for d, p in zip(directions, parameters, strict=True)]
+                torch._foreach_add_(parameters, own)
 
-    def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
-        """Return the Nesterov momentum of the gradient."""
-        state = self.state[parameter]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(parameter)
-        buffer = state["momentum"]
-        buffer.lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(buffer, momentum)
+    def _momenta(self, parameters: list[Tensor], momentum: float) -> Sequence[Tensor]:
+        """Return the Nesterov momentum of each gradient."""
+        for parameter in parameters:
+            if "momentum" not in self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        buffers = [self.state[parameter]["momentum"] for parameter in parameters]
+        gradients = [parameter.grad for parameter in parameters]
+        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
+        averages: Sequence[Tensor] = torch._foreach_lerp(gradients, buffers, momentum)
+        return averages
 
 
 def build_optimisers(
@@ -116,3 +119,25 @@ def build_optimisers(
         Muon([{"params": matrices, "lr_scale": 1.0}], lr, weight_decay=weight_decay, dtype=dtype),
         torch.optim.AdamW(groups, lr, betas=(0.9, 0.99), weight_decay=0.0),
     ]
+
+
+def make_capturable(optimisers: Iterable[torch.optim.Optimizer], device: torch.device) -> None:
+    """Let a graph of a GPU replay optimisers: what changes from step to step becomes tensors."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = torch.tensor(float(group["lr"]), device=device)
+            if "capturable" in group:
+                group["capturable"] = True
+        for values in optimiser.state.values():
+            if "step" in values:
+                values["step"] = torch.as_tensor(values["step"]).float().to(device)
+
+
+def set_rates(optimisers: Iterable[torch.optim.Optimizer], lr: float) -> None:
+    """Set the learning rate of every group, times its "lr_scale"."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr * group["lr_scale"])
+            else:
+                group["lr"] = lr * group["lr_scale"]

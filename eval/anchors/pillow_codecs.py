@@ -26,6 +26,7 @@ from imgcodec.eval.anchors.base import AnchorError, Factory, RgbArray, Setting
 JPEG_LADDER = (5, 8, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90)
 WEBP_LADDER = (0, 2, 5, 10, 20, 40, 60, 75, 85, 90, 95)
 AVIF_LADDER = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90)
+HALF_SIZE_LADDER = (5, 10, 20, 30, 40, 50, 60, 70, 80)
 JPEG2000_LADDER = (0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5)
 
 
@@ -87,6 +88,44 @@ class PillowCodec:
         """Return library versions, chroma format and effort."""
         library = _libraries(self.feature)
         return f"Pillow {pillow_version} {self.pillow_format} ({library}), {self.note}"
+
+
+@dataclasses.dataclass(frozen=True)
+class HalfSizeCodec:
+    """The picture at half its size in another codec, enlarged again: what people do by hand.
+
+    Both ways by Lanczos. Half of an odd side is rounded up, and one more byte says which were odd.
+
+    Attributes:
+        name: registry name.
+        inner: codec of the smaller picture.
+        settings: of the inner codec, low to high rate.
+    """
+
+    name: str
+    inner: PillowCodec
+    settings: Sequence[Setting]
+
+    def encode(self, rgb: RgbArray, setting: Setting) -> bytes:
+        """Return the file for a uint8 HxWx3 array; see `PillowCodec.encode`."""
+        height, width = rgb.shape[:2]
+        size = (-(-width // 2), -(-height // 2))
+        half = Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS)
+        return self.inner.encode(np.asarray(half), setting) + bytes([height % 2 * 2 + width % 2])
+
+    def decode(self, data: bytes) -> RgbArray:
+        """Return the uint8 HxWx3 array of a file."""
+        half = Image.fromarray(self.inner.decode(data[:-1]))
+        size = (2 * half.width - data[-1] % 2, 2 * half.height - data[-1] // 2)
+        return np.asarray(half.resize(size, Image.Resampling.LANCZOS))
+
+    def describe(self, setting: Setting) -> str:
+        """Return the setting as the inner codec does."""
+        return self.inner.describe(setting)
+
+    def describe_codec(self) -> str:
+        """Return what the inner codec says, and what is done to the picture."""
+        return f"{self.inner.describe_codec()}, of half the size, Lanczos both ways"
 
 
 def _jpeg2000_rate(bits_per_pixel: float) -> dict[str, Any]:
@@ -163,6 +202,9 @@ def factories() -> dict[str, Factory]:
         for subsampling, chroma in (("4:4:4", ""), ("4:2:0", "-420")):
             name = f"avif{chroma}{suffix}"
             found[name] = functools.partial(_avif, name, subsampling, speed)
+    found["avif-half"] = lambda: HalfSizeCodec(
+        "avif-half", _avif("avif-half", "4:4:4", 6), HALF_SIZE_LADDER
+    )
     for tune in ("psnr", "ssim"):
         found[f"avif-{tune}"] = functools.partial(_avif, f"avif-{tune}", "4:4:4", 6, tune)
     return found

@@ -91,10 +91,17 @@ class HierSpecDecoder(SpecDecoder):
                 s = f"mean_context.stages.{n - 1}."
                 x = self.pw(s + "decoded", self.normal(w, n - 1)) + self.pw(s + "carried", f)
                 x = act1(self.affine(s + "affine.", x, self.pn[n - 1]))
-                x = self.attention(s + "attention.", self.block(s + "block.", x), 4 * n)
+                x = self.block(s + "block.", x)
+                side = self.sizes.get("context_windows", (4, 8))[n - 1]
+                if side:
+                    x = self.attention(s + "attention.", x, side)
+                else:
+                    x = self.block(s + "second_block.", x)
                 f = shuffle(self.pw(s + "up.mix", act1(x)))
                 prediction = shuffle(self.pw(f"klt_steps.{n - 1}.expand", w[-1]))
             gain = np.exp(self.at(self.t[f"levels.{n}.log_gain"], self.pn[n]))[:, None, None]
+            if n and self.sizes.get("learned_width"):
+                gain = gain / np.exp(np.clip(self.pw(f"widths.{n - 1}", f), -1.5, 1.5))
             spread = self.t[f"levels.{n}.spread"][:, None, None]
             t = np.zeros(self.q[n].shape)
             for k, mask in enumerate(self.masks(n)):
@@ -102,7 +109,10 @@ class HierSpecDecoder(SpecDecoder):
                 u = self.pw(s + "features", f) + self.cell(s + "phase", n)
                 if k:
                     u = u + self.pw(s + "decoded", t / spread)
-                mean = spread * self.pw(s + "out", self.block(s + "block.", act1(u)))
+                x = self.block(s + "block.", act1(u))
+                if f"{s}more_blocks.0.gate_in.bias" in self.t:
+                    x = self.blocks(s + "more_blocks.", x)
+                mean = spread * self.pw(s + "out", x)
                 t = np.where(mask, mean + self.q[n] / gain, t)
             w.append(prediction + t)
         c = np.zeros(())

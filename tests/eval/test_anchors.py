@@ -61,6 +61,23 @@ def test_odd_sizes_survive(name: str, photo_like) -> None:
     assert codec.decode(codec.encode(small, codec.settings[-1])).shape == small.shape
 
 
+@pytest.mark.parametrize("size", [(64, 48), (63, 48), (64, 47), (33, 17)])
+def test_half_size_files_are_those_of_the_smaller_picture(size, photo_like) -> None:
+    """All bytes but one, which tells odd sides; the decoder enlarges as Pillow does."""
+    codec = available("avif-half")
+    rgb = np.ascontiguousarray(photo_like[: size[0], : size[1]])
+    half = Image.fromarray(rgb).resize(
+        ((size[1] + 1) // 2, (size[0] + 1) // 2), Image.Resampling.LANCZOS
+    )
+    data = codec.encode(rgb, 60)
+    assert data[:-1] == available("avif").encode(np.asarray(half), 60)
+    small = Image.fromarray(available("avif").decode(data[:-1]))
+    decoded = codec.decode(data)
+    assert decoded.shape == rgb.shape
+    expected = small.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(decoded, np.asarray(expected))
+
+
 @pytest.mark.parametrize(
     ("name", "format", "options"),
     [

@@ -56,7 +56,7 @@ export async function decodeTile(weights, shape, quality, reader, nets) {
         rows: `${prefix}.rows`,
         features,
         isOver,
-        step: (place) => 1 / gain[Math.floor(place / n)],
+        step: (place) => 1 / (gain[Math.floor(place / n)] * (float?.widening?.[place] ?? 1)),
         mean: float && float.mean,
       },
       weights,

@@ -51,6 +51,7 @@ function hierNets(weights, graphs, quality, decoder) {
     async level(k, hats, at, height, width) {
       const n = height * width;
       let prediction = null;
+      let widening = null;
       if (k === 0) {
         const level = atAnchor(weights.get("mean_context.level"), at[0], anchors);
         const data = Float32Array.from({ length: level.length * n }, (_, i) => level[Math.floor(i / n)]);
@@ -58,12 +59,13 @@ function hierNets(weights, graphs, quality, decoder) {
       } else {
         const above = array(hats[k - 1], channels[k - 1], height / 2, width / 2);
         const inputs = [above, features, anchorInput(at[k - 1], anchors)];
-        const [own, predicted] = await graphs.run(`context.${k}`, inputs);
+        const [own, predicted, wider] = await graphs.run(`context.${k}`, inputs);
         features = array(own, own.length / n, height, width);
-        prediction = predicted;
+        [prediction, widening] = [predicted, wider];
       }
       return {
         prediction,
+        widening,
         async mean(number, decoded) {
           const known = array(decoded, channels[k], height, width);
           const [mean] = await graphs.run(`mean.${k}.${number}`, [features, known]);
