@@ -6,6 +6,7 @@ import fcntl
 import os
 import random
 import shutil
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
@@ -119,6 +120,11 @@ def _make_tiny_weights(family: str, folder: Path) -> None:
 
 def smooth_pictures(count: int, side: int = 128) -> list[np.ndarray]:
     """Return uint8 pictures (side, side, 3) of random waves and edges."""
+    return [picture.copy() for picture in _smooth_pictures(count, side)]
+
+
+@cache
+def _smooth_pictures(count: int, side: int) -> list[np.ndarray]:
     generator = np.random.default_rng(3)
     rows, columns = np.mgrid[0:side, 0:side] / side
     pictures = []
