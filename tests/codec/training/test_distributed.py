@@ -32,6 +32,7 @@ if child:
     assert os.waitpid(child, 0)[1] == 0
 """
 """What torchrun does with a command line: two processes that know their number and the port."""
+TORCHRUN = "torch.distributed.run --standalone --nproc_per_node=2"
 
 
 def _free_port() -> int:
@@ -50,8 +51,7 @@ def test_two_processes_train_one_model(tmp_path, root, tiny_weights, launcher):
     recipe.write_text(yaml.safe_dump(tiny_recipe_of("beta").to_dict()))
     starts = {
         "fork": ["-c", FORKED, str(_free_port())],
-        "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-        + ["-m", "imgcodec"],
+        "torchrun": ["-m", *TORCHRUN.split(), "-m", "imgcodec"],
     }
     command = ["train", recipe, "--data", data, "--out", tmp_path / "run", "--init", tiny_weights]
     settings = ["--set", "train.steps=4", "--set", "train.batch_size=1"]
