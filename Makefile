@@ -1,11 +1,11 @@
 # Everything happens in .venv, which the first target that needs it creates.
-# Variables: PYTHON (3.10 to 3.12), IMAGE, DATASET, PIP_FLAGS (for example
+# Variables: PYTHON (3.10 to 3.13), IMAGE, DATASET, PIP_FLAGS (for example
 # PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" for torch without CUDA).
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_FLAGS ?=
-PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.10; do \
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.10; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
 	&& echo $$python && break; done)
 IMAGE ?=

@@ -151,11 +151,14 @@ def _check_model(model: ModelInfo) -> Check:
     from imgcodec.codec import api
     from imgcodec.codec.session.targets import psnr_db
     from imgcodec.codec.weights.backends import backend_of
+    from imgcodec.codec.weights.store import load_model
 
     try:
         backend = backend_of(model)
         picture = _synthetic_picture()
         start = time.perf_counter()
+        if load_model(model).model.is_gray_only:
+            picture = picture[..., :1].repeat(3, axis=2)
         data = api.encode(picture, model=model.path, quality=SELF_TEST_QUALITY)
         back = np.asarray(api.decode(data, model=model.path).convert("RGB"))
         seconds = time.perf_counter() - start

@@ -32,7 +32,7 @@ Examples:
   imgcodec encode photo.png small.cvb -q 30
   imgcodec encode photo.png --target-bytes 40k
   imgcodec encode screenshot.png --lossless
-  imgcodec encode photo.png -q 40 --effort 9       smaller, two minutes a megapixel
+  imgcodec encode photo.png -q 40 --effort 9       smaller, 200 times the time
   imgcodec encode photo.png --target-psnr 34 --metadata icc
   imgcodec encode photo.png -m hier --level-bits auto
   imgcodec encode a.png b.jpg 'more/*.tif' -o out

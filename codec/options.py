@@ -56,9 +56,9 @@ class EncodeOptions:
         model: family ("beta", the default), model id, or path of a weights file.
         tune: which weights of the default family instead: "eye", trained for what people see, or
             "psnr", trained for squared error.
-        effort: 1 to 9; from 2 on the latents of this very picture are refined, which takes seconds
-            (2) to two minutes (9) more per megapixel and core and makes smaller files at equal
-            quality; any decoder reads them.
+        effort: 1 to 9; from 2 on the latents of this very picture are refined, which takes 30 (2)
+            to 200 (9) times the processor time and makes smaller files at equal quality; any
+            decoder reads them.
         exact: which blocks of 32 px are stored without loss: "auto" (text and graphics, where that
             is cheaper than the model or the model would smear them), "none", or "all".
         level_bits: how bits go to the levels of models that have several: "equal" (all at the rate

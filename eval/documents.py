@@ -60,6 +60,7 @@ def bd_rates(
 
 def _entries(line: dict[str, str], qualities: Sequence[Quality]) -> list[BdEntry]:
     rows = read_rows(Path(line["rows"]))
+    rows = rows[rows["codec"].isin([line["codec"], line.get("anchor")])]
     if "baseline" in line:
         return against_baseline(rows, read_rows(Path(line["baseline"])), metrics=qualities)
     return bd_table(rows, line["anchor"], metrics=qualities)

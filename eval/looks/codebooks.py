@@ -94,6 +94,6 @@ def _decode(model: DiscreteModel, vectors: Tensor, quality: int) -> Tensor:
     patches = []
     for part in vectors.split(BATCH):
         fields = part[:, :, None, None].expand(-1, -1, FIELD, FIELD)
-        pictures = torch.cat([model.synthesis(field[None], quality) for field in fields])
+        pictures = model.synthesis(fields, quality)
         patches.append(pictures[:, :, first : first + side, first : first + side])
     return torch.cat(patches)

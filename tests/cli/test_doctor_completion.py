@@ -19,6 +19,7 @@ from imgcodec.codec.weights import installed
 
 def test_a_whole_installation_is_good(invoke):
     result = invoke("doctor", "--json")
+    assert "no colours" not in result.stderr
     assert result.exit_code == 0, result.output
     checks = {check["name"]: check for check in json.loads(result.stdout)}
     assert all(check["is_good"] for check in checks.values())

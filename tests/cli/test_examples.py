@@ -51,7 +51,7 @@ def files() -> dict[str, bytes]:
         "eye": imgcodec.encode(pixels, exact="none"),
         "psnr": imgcodec.encode(pixels, tune="psnr", exact="none"),
         "alpha": imgcodec.encode(alpha),
-        "large": imgcodec.encode(large),
+        "large": imgcodec.encode(large, exact="all"),
         "pixels": pixels.tobytes(),
     }
 

@@ -85,9 +85,9 @@ def test_black_text_reaches_what_the_model_alone_cannot(invoke, tmp_path, name, 
     except MetricError as error:
         pytest.skip(str(error))
     page, cvb = tmp_path / "page.png", tmp_path / "page.cvb"
-    image = Image.new("RGB", (256, 96), "white")
+    image = Image.new("RGB", (224, 64), "white")
     pen = ImageDraw.Draw(image)
-    for top in range(4, 90, 14):
+    for top in range(4, 60, 14):
         pen.text((4, top), "black text on white, line by line", "black")
     image.save(page)
     options = ("encode", page, cvb, f"--target-{name}", value)

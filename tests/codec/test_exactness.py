@@ -31,8 +31,8 @@ QUALITIES = (5, 60, 100)
 @pytest.fixture(scope="module")
 def streams(installed) -> list[bytes]:
     generator = np.random.default_rng(1)
-    picture = smooth_pictures(2, side=200)[1].astype(float)
-    picture[60:140, 60:140] += generator.normal(0, 40, (80, 80, 3))
+    picture = smooth_pictures(2, side=136)[1].astype(float)
+    picture[40:100, 40:100] += generator.normal(0, 40, (60, 60, 3))
     pixels = picture.clip(0, 255).astype(np.uint8)
     model = installed.info.id
     return [imgcodec.encode(pixels, model=model, quality=quality) for quality in QUALITIES]
@@ -61,26 +61,29 @@ def expected(installed, streams) -> list[list[np.ndarray]]:
     return result
 
 
+def _by_torch(loaded: LoadedModel, model: nn.Module | None = None) -> LoadedModel:
+    """Return it with its float networks computed by torch, whatever computes them as a rule."""
+    return replace(loaded, model=as_codec(model or loaded.torch_model))
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_any_number_of_threads(installed, streams, expected, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        _assert_same(installed, streams, expected)
+        _assert_same(_by_torch(installed), streams, expected)
     finally:
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("enabled", [True, False])
-def test_with_and_without_onednn(installed, streams, expected, enabled):
-    with torch.backends.mkldnn.flags(enabled=enabled):
-        _assert_same(installed, streams, expected)
+def test_without_onednn(installed, streams, expected):
+    with torch.backends.mkldnn.flags(enabled=False):
+        _assert_same(_by_torch(installed), streams, expected)
 
 
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_any_memory_format(installed, streams, expected, layout):
-    model = copy.deepcopy(installed.torch_model).to(memory_format=layout)
-    _assert_same(replace(installed, model=as_codec(model)), streams, expected)
+def test_any_memory_format(installed, streams, expected):
+    model = copy.deepcopy(installed.torch_model).to(memory_format=torch.channels_last)
+    _assert_same(_by_torch(installed, model), streams, expected)
 
 
 def test_noise_on_everything_float(installed, streams, expected):

@@ -19,7 +19,6 @@ EXPECTED = (
     imgcodec.UnknownModelError,
     imgcodec.UnsupportedVersionError,
 )
-NUM_MUTATIONS = 5000
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +37,10 @@ def test_every_truncation_is_reported(valid, family_weights):
             imgcodec.decode(valid[:length], model=family_weights)
 
 
-def test_random_flips_and_splices_are_reported(valid, decoded, family_weights):
+@pytest.mark.parametrize("num_mutations", [pytest.param(5000, marks=pytest.mark.slow), 1500])
+def test_random_flips_and_splices_are_reported(valid, decoded, family_weights, num_mutations):
     rng = random.Random(11)
-    for _ in range(NUM_MUTATIONS):
+    for _ in range(num_mutations):
         data = bytearray(valid)
         for _ in range(rng.choice((1, 1, 2, 5))):
             position = rng.randrange(len(data))

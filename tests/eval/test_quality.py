@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,24 +75,36 @@ def test_every_name_leads_to_its_record() -> None:
     assert {quality.column for quality in QUALITIES if not quality.is_better_up} == {"lpips"}
 
 
+@pytest.fixture(scope="module")
+def made(frame, tmp_path_factory) -> dict[str, Any]:
+    """All that is made of a run, once for all metrics."""
+    folder = tmp_path_factory.mktemp("exports")
+    (results, *_) = export_compressai(frame, {}, folder)
+    (compare, *_) = export_codec_compare(frame, {}, folder / "compare")
+    return {
+        "summary": summary_table(frame, {}),
+        "entries": bd_table(frame, "jpeg"),
+        "page": page_data(frame, {}, {}),
+        "results": json.loads(results.read_text())["results"],
+        "fields": json.loads(compare.read_text())["field_descriptions"],
+    }
+
+
 @pytest.mark.parametrize("quality", QUALITIES, ids=IDS)
-def test_every_metric_is_in_rows_tables_report_and_exports(quality, frame, tmp_path: Path) -> None:
+def test_every_metric_is_in_rows_tables_report_and_exports(quality, made) -> None:
     assert quality.column in COLUMNS
-    header, cells = summary_table(frame, {})
+    header, cells = made["summary"]
     assert quality.label in header and all(len(row) == len(header) for row in cells)
-    entries = [entry for entry in bd_table(frame, "jpeg") if entry.column == quality.column]
+    entries = [entry for entry in made["entries"] if entry.column == quality.column]
     assert [entry.percent for entry in entries] == [pytest.approx(-50.0, abs=1e-6)]
     assert any(row[1] == quality.bd_label for row in bd_cells(entries, {})[1])
-    page = page_data(frame, {}, {})
+    page = made["page"]
     assert quality.axis in {entry["key"] for entry in page["metrics"]}
     names = [codec["name"] for codec in page["codecs"]]
     pair = f"{names.index('jpeg')},{names.index('imgcodec-beta')}"
     assert page["bd"][quality.axis][0][pair][0] == pytest.approx(-50.0, abs=0.01)
-    paths = export_compressai(frame, {}, tmp_path)
-    assert quality.name in json.loads(paths[0].read_text())["results"]
-    paths = export_codec_compare(frame, {}, tmp_path / "compare")
-    fields = json.loads(paths[0].read_text())["field_descriptions"]
-    assert any(quality.source in text for field in fields for text in field.values())
+    assert quality.name in made["results"]
+    assert any(quality.source in text for field in made["fields"] for text in field.values())
 
 
 def test_decibels_are_of_the_distance_to_the_best_value() -> None:

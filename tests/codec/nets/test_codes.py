@@ -126,7 +126,8 @@ def test_capsules_decode_without_routing():
     assert (lengths.diff(dim=1) > 0).all()
 
 
-def test_capsules_start_with_a_routing_that_mostly_finds_the_nearest_code():
+def test_capsules_start_with_a_routing_that_mostly_finds_the_nearest_code(monkeypatch):
+    monkeypatch.setattr(capsules_module, "FIT_STEPS", 200)
     data = torch.randn(2000, 6)
     capsules = _capsules()
     grid = data.reshape(10, 200, 1, 6).permute(0, 3, 1, 2)

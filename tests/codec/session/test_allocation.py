@@ -147,7 +147,13 @@ def test_auto_files_hold_what_was_found(loaded, picture):
         shown = picture[:, tile.left :][:, : tile.width]
         expected.append(list(find_allocation(loaded, y, shown, QUALITY)))
     assert _sent(loaded, data) == expected
-    assert len(imgcodec.encode(picture, model=loaded.info.path, target_bpp=1, level_bits="auto"))
+
+
+def test_auto_goes_with_a_target(loaded, picture, monkeypatch):
+    monkeypatch.setattr(module, "MAX_TRIALS", 3)
+    small = picture[:64, :96]
+    data = imgcodec.encode(small, model=loaded.info.path, target_bpp=1, level_bits="auto")
+    assert 0.5 < 8 * len(data) / (64 * 96) <= 1
 
 
 def test_costs_are_those_of_the_file(loaded):

@@ -37,7 +37,7 @@ def _cost(data: bytes, picture: np.ndarray, model: str = MODEL) -> float:
 
 @pytest.fixture(scope="module")
 def picture() -> np.ndarray:
-    return photograph(61, 75)
+    return photograph(45, 61)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_refinement_never_costs_more_than_plain_coding():
 
 
 def test_tiles_are_refined_without_seams():
-    wide = photograph(48, 300)
+    wide = photograph(32, 288)
     whole, tiled = (
         imgcodec.encode(wide, quality=QUALITY, effort=3, tile_px=side) for side in (512, 256)
     )

@@ -282,6 +282,7 @@ def test_recipe_is_read_from_yaml_values():
 TWO_PROCESSES = """
 import os
 import torch
+import torch._dynamo  # which optimisers import, and which takes longest
 from torch import distributed as dist
 from imgcodec.codec.training.adversarial import AdversarialRecipe, Adversary
 

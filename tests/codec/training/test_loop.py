@@ -39,7 +39,7 @@ def _short_runs(monkeypatch):
 
 @pytest.fixture(scope="module")
 def pictures():
-    return [("smooth", picture) for picture in smooth_pictures(20)]
+    return [("smooth", picture) for picture in smooth_pictures(20, side=96)]
 
 
 def _losses(folder):

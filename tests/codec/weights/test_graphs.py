@@ -22,7 +22,7 @@ from tests.codec.conftest import make_tiny_weights, smooth_pictures
 WEIGHTS = sorted(WEIGHTS_DIR.glob("*.safetensors"))
 MAX_CONSTANT_BYTES = 1 << 16
 """The positions in an attention window are the largest."""
-SIZES = ((70, 90), (1, 1), (256, 130))
+SIZES = ((70, 90), (1, 1), (128, 66))
 
 
 @pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)
