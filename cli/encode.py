@@ -17,7 +17,14 @@ from imgcodec.cli.console import Console, console_options
 from imgcodec.cli.files import DASH, choose_output, input_and_output, read_source, write_bytes
 from imgcodec.cli.goals import Goal, goal_options, target_of
 from imgcodec.cli.values import METADATA, MODEL
-from imgcodec.codec.options import EXACT_CHOICES, MAX_EFFORT, TUNES, parse_level_bits, tune_of
+from imgcodec.codec.options import (
+    DEFAULT_QUALITY,
+    EXACT_CHOICES,
+    MAX_EFFORT,
+    TUNES,
+    parse_level_bits,
+    tune_of,
+)
 from imgcodec.codec.stream.container import MAX_PIXELS, parse_metadata_names
 
 if TYPE_CHECKING:
@@ -182,13 +189,14 @@ def encode_file(
 
     extra: dict[str, Any] = {}
     if goal is None:
+        quality = DEFAULT_QUALITY if options["quality"] is None else options["quality"]
         data = api.encode(picture, timer=timer, **options)
     else:
         del options["quality"]
         found = api.encode_to_target(
             picture, target_of(goal), timer=timer, max_pixels=limit, **options
         )
-        data = found.data
+        data, quality = found.data, found.quality
         extra["target"] = {"name": goal[0], "value": goal[1], "reached": _finite(found.value)}
     with timer.stage("writing"):
         write_bytes(target, data)
@@ -206,7 +214,9 @@ def encode_file(
         "seconds": seconds,
         "height": header.height,
         "width": header.width,
-        "quality": header.quality,
+        "quality": quality,
+        "coded_quality": header.quality,
+        "reduction": header.reduction,
         "exact_share": exact_share,
         "model": info.id,
         "tune": tune_of(info.id),
@@ -261,8 +271,9 @@ def _details(record: dict[str, Any]) -> Iterator[str]:
     """Yield lines: what was chosen, where the time went, how similar the picture is."""
     tune = "" if record["tune"] is None else f" (tune {record['tune']})"
     tiles = f"{record['tiles']} tiles of {record['tile_px']} px"
+    half = f" ({record['coded_quality']} at half size)" if record["reduction"] == 2 else ""
     yield (
-        f"{record['model']}{tune}, quality {record['quality']}, {tiles}, "
+        f"{record['model']}{tune}, quality {record['quality']}{half}, {tiles}, "
         f"{record['threads']} threads"
     )
     yield ", ".join(f"{name} {seconds:.2f} s" for name, seconds in record["stages"].items())

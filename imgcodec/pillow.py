@@ -58,6 +58,7 @@ class CvbImageFile(ImageFile.ImageFile):
         self.info = {
             **metadata,
             "quality": header.quality,
+            "reduction": header.reduction,
             "model": header.model_hash.hex(),
         }
         self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]

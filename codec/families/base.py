@@ -88,6 +88,11 @@ class CodecModel(ABC):
             return self.axis.position(quality) / rate.LEVEL_STEPS
         return (quality - 1) * self.max_level / 99
 
+    @property
+    def half_size_qualities(self) -> tuple[int, ...]:
+        """Qualities 1, 2, ... are these of the picture at half its size; () if none is."""
+        return () if self.axis is None else self.axis.half_size_qualities
+
     def lambdas(self, level: Array) -> Array:
         """Return lambda, the weight of the distortion against bpp, of levels (B,).
 

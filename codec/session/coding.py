@@ -144,7 +144,7 @@ def decode_latents(
         )
     names = [name for level in all_levels[:levels] for segment in level for name in segment]
     names = names[:max_passes]
-    grid = tile_grid(header.height, header.width, header.tile_px, stride)
+    grid = tile_grid(*header.coded_size, header.tile_px, stride)
     if region is None:
         region = Tile(0, 0, grid[-1].top + grid[-1].height, grid[-1].left + grid[-1].width)
     model = loaded.model

@@ -19,6 +19,7 @@ from imgcodec.codec.picture.base import Picture, mode_of, to_pil
 from imgcodec.codec.picture.exact import ExactBlocks, decode_exact
 from imgcodec.codec.picture.metadata import info_of_metadata
 from imgcodec.codec.session.coding import decode_latents
+from imgcodec.codec.session.halving import MARGIN_PX, enlarge
 from imgcodec.codec.session.targets import MAX_QUALITY
 from imgcodec.codec.session.thumbnails import can_shrink, needs_leading_alone, shrink
 from imgcodec.codec.session.tiling import region_of, synthesise
@@ -46,6 +47,7 @@ def decode_picture(
     stream = read_stream(data, max_pixels=max_pixels, allow_truncated=allow_truncated)
     header = stream.header
     height, width = header.height, header.width
+    reduction, size = header.reduction, header.coded_size
     shown = _rectangle(crop or (0, 0, width, height), height, width)
     exact = None if stream.exact is None else decode_exact(stream.exact, height, width)
     alpha = None if stream.alpha is None else decode_alpha(stream.alpha, height, width)
@@ -57,8 +59,10 @@ def decode_picture(
         loaded = load_model(find_model_of_stream(header.model_hash, model), decoder)
         _check(loaded.model, header.quality, levels, max_passes)
         is_plain = alpha is None and max_passes is None and levels is None
-        is_small = is_plain and can_shrink(loaded, shown, scale)
-        region = region_of(loaded.model, shown, height, width, with_halo=not is_small)
+        is_small = is_plain and can_shrink(loaded, shown, scale, reduction)
+        margin_px = 0 if is_small or reduction == 1 else MARGIN_PX
+        coded = shown.reduced(reduction, margin_px, size)
+        region = region_of(loaded.model, coded, *size, with_halo=not is_small)
         used = _Used()
         y_hat = decode_latents(
             loaded,
@@ -67,22 +71,22 @@ def decode_picture(
             observe=used.add,
             region=region,
             levels=levels,
-            leading_alone=is_small and needs_leading_alone(loaded, scale),
+            leading_alone=is_small and needs_leading_alone(loaded, scale // reduction),
         )
         if not stream.is_complete:
-            grid = tile_grid(height, width, header.tile_px, loaded.model.stride_px)
+            grid = tile_grid(*size, header.tile_px, loaded.model.stride_px)
             num_tiles = sum(do_overlap(tile, region) for tile in grid)
             _tell_truncation(stream, len(data), used.told(num_tiles))
         if is_small:
-            small = shrink(loaded, y_hat, scale, shown)
+            small = shrink(loaded, y_hat, scale // reduction, coded)
             if exact is not None:
                 exact.paste_reduced(small, shown, scale)
             image = to_pil(Picture(small, None, header.is_gray))
             image.info.update(info_of_metadata(stream.metadata))
             return image
-        windows = synthesise(
-            loaded.model, y_hat, header.quality, shown, height, width, header.tile_px
-        )
+        windows = synthesise(loaded.model, y_hat, header.quality, coded, *size, header.tile_px)
+        if reduction > 1:
+            windows = enlarge(windows, coded, shown, header)
     image = _assemble(windows, header, shown, scale, exact, alpha)
     image.info.update(info_of_metadata(stream.metadata))
     return image

@@ -16,10 +16,11 @@ from imgcodec.codec.picture.read import PictureSource, read_picture, without_exi
 from imgcodec.codec.session.allocation import allocation_of
 from imgcodec.codec.session.coding import SegmentNames, encode_tile, segments_of
 from imgcodec.codec.session.exact_choice import ExactChooser
+from imgcodec.codec.session.halving import halve
 from imgcodec.codec.session.painting import paint_over
 from imgcodec.codec.session.timing import Progress, Timer
 from imgcodec.codec.stream.container import Header, Stream, parse_metadata_names, write_stream
-from imgcodec.codec.stream.tiles import tile_grid
+from imgcodec.codec.stream.tiles import Tile, tile_grid
 from imgcodec.codec.weights.backends import require_package
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import load_model
@@ -75,8 +76,6 @@ class Encoder:
         self._alpha = None if self.picture.alpha is None else encode_alpha(self.picture.alpha)
         metadata = self.picture.metadata
         self._metadata = {name: metadata[name] for name in metadata.keys() & kept}
-        height, width = self.picture.pixels.shape[:2]
-        self._tiles = tile_grid(height, width, options.tile_px, model.stride_px)
         is_best = options.effort >= SLOW_EFFORT
         self.chooser = ExactChooser(self.picture.pixels, options.exact, is_best=is_best)
 
@@ -97,8 +96,6 @@ class Encoder:
             raise OptionError(f"quality must be an integer from 1 to 100, not {quality!r}")
         quality = int(quality)
         chooser, loaded, tile_px = self.chooser, self._loaded, self._options.tile_px
-        levels = segments_of(loaded.model, quality, len(self._tiles))
-        nothing = [[b""] * len(self._tiles) for level in levels for _ in level]
         with self._timer.stage("exact blocks"):
             if exact_mask is None:
                 mask, payload = chooser.choose(loaded, quality, tile_px) or (None, None)
@@ -107,22 +104,27 @@ class Encoder:
             else:
                 mask, payload = None, None
             if mask is not None and mask.all():
-                return self._file(quality, nothing, levels, payload)
+                return self._file(quality, None, payload)
             pixels = self.picture.pixels
             if mask is not None:
                 pixels = paint_over(pixels, mask)
-        segments = self._encode_tiles(pixels, quality, levels, rounding)
+        coded_quality, reduction = quality, 1
+        if mask is None and quality <= len(loaded.model.half_size_qualities):
+            coded_quality, reduction = loaded.model.half_size_qualities[quality - 1], 2
+            pixels = halve(pixels)
+        segments = self._encode_tiles(pixels, coded_quality, rounding)
         num_bytes = sum(len(part) for segment in segments for part in segment)
         with self._timer.stage("exact blocks"):
             if chooser.is_everything_better(loaded, num_bytes + len(payload or b"")):
-                return self._file(quality, nothing, levels, chooser.everything)
-        return self._file(quality, segments, levels, payload)
+                return self._file(quality, None, chooser.everything)
+        return self._file(coded_quality, segments, payload, reduction)
 
     def _encode_tiles(
-        self, pixels: NDArray[np.uint8], quality: int, levels: SegmentNames, rounding: float
+        self, pixels: NDArray[np.uint8], quality: int, rounding: float
     ) -> list[list[bytes]]:
         """Return the streams of all tiles, segment by segment."""
-        count = len(self._tiles)
+        tiles = self._tiles(*pixels.shape[:2])
+        levels = self._levels(quality, len(tiles))
         per_tile = [
             encode_tile(
                 self._loaded,
@@ -133,12 +135,18 @@ class Encoder:
                 rounding=rounding,
                 allocation=self._allocation,
                 effort=self._options.effort,
-                progress=functools.partial(self._tell, number, count),
+                progress=functools.partial(self._tell, number, len(tiles)),
                 timer=self._timer,
             )
-            for number, tile in enumerate(self._tiles)
+            for number, tile in enumerate(tiles)
         ]
         return [list(segment) for segment in zip(*per_tile, strict=True)]
+
+    def _tiles(self, height: int, width: int) -> list[Tile]:
+        return tile_grid(height, width, self._options.tile_px, self._loaded.model.stride_px)
+
+    def _levels(self, quality: int, num_tiles: int) -> SegmentNames:
+        return segments_of(self._loaded.model, quality, num_tiles)
 
     def _tell(self, done: int, count: int, share: float) -> None:
         """Report the progress of one of several tiles, `done` of which are done."""
@@ -147,11 +155,16 @@ class Encoder:
     def _file(
         self,
         quality: int,
-        segments: list[list[bytes]],
-        levels: SegmentNames,
+        segments: list[list[bytes]] | None,
         exact: bytes | None,
+        reduction: int = 1,
     ) -> bytes:
+        """Return a file; without segments one in which everything is exact."""
         height, width = self.picture.pixels.shape[:2]
+        num_tiles = len(self._tiles(-(-height // reduction), -(-width // reduction)))
+        levels = self._levels(quality, num_tiles)
+        if segments is None:
+            segments = [[b""] * num_tiles for level in levels for _ in level]
         header = Header(
             model_hash=self._loaded.stream_hash,
             height=height,
@@ -162,6 +175,7 @@ class Encoder:
             has_exact=exact is not None,
             tile_px=self._options.tile_px,
             num_segments=len(segments),
+            reduction=reduction,
         )
         return write_stream(
             Stream(

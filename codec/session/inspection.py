@@ -189,9 +189,10 @@ def _decode_everything(info: ModelInfo, stream: Stream, with_heatmap: bool) -> d
 
     loaded = load_model(info)
     header, stride = stream.header, loaded.model.stride_px
+    cell_px = stride * header.reduction
     digest = hashlib.sha256()
     passes: dict[str, tuple[int, float]] = {}
-    grid = np.zeros((-(-header.height // stride), -(-header.width // stride)))
+    grid = np.zeros((-(-header.height // cell_px), -(-header.width // cell_px)))
 
     def observe(tile: Tile, block: Block, indexes: NDArray[np.int64], q: NDArray[np.int32]) -> None:
         digest.update(q.astype("<i4").tobytes())
@@ -207,21 +208,21 @@ def _decode_everything(info: ModelInfo, stream: Stream, with_heatmap: bool) -> d
     if exact is None or not exact.is_everything:
         decode_latents(loaded, stream, observe=observe)
     if exact is not None and stream.exact is not None:
-        grid += _spread(8.0 * len(stream.exact), exact, stride)
+        grid += _spread(8.0 * len(stream.exact), exact, cell_px)
     result: dict[str, Any] = {
         "passes": [PassBits(name, *values) for name, values in passes.items()],
         "integers_sha256": digest.hexdigest(),
         "estimated_bytes": sum(bits for _, bits in passes.values()) / 8 + len(stream.exact or b""),
     }
     if with_heatmap:
-        result |= {"heatmap": grid / stride**2, "heatmap_cell_px": stride}
+        result |= {"heatmap": grid / cell_px**2, "heatmap_cell_px": cell_px}
     return result
 
 
-def _spread(bits: float, exact: ExactBlocks, stride: int) -> NDArray[np.float64]:
+def _spread(bits: float, exact: ExactBlocks, cell_px: int) -> NDArray[np.float64]:
     """Return bits of exact blocks by latent position, as many for every pixel in them."""
     height, width = exact.pixels.shape[:2]
-    grid = np.zeros((-(-height // stride), -(-width // stride)))
+    grid = np.zeros((-(-height // cell_px), -(-width // cell_px)))
     rows, columns = np.nonzero(exact.covered)
-    np.add.at(grid, (rows // stride, columns // stride), 1.0)
+    np.add.at(grid, (rows // cell_px, columns // cell_px), 1.0)
     return grid * (bits / len(rows))

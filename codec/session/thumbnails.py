@@ -12,10 +12,18 @@ from imgcodec.codec.stream.tiles import Tile
 from imgcodec.codec.weights.store import LoadedModel
 
 
-def can_shrink(loaded: LoadedModel, shown: Tile, scale: int) -> bool:
-    """Return whether a rectangle can be had at a scale without the synthesis."""
-    stride = loaded.model.stride_px
-    return scale in loaded.thumbnails and shown.top % stride == shown.left % stride == 0
+def can_shrink(loaded: LoadedModel, shown: Tile, scale: int, reduction: int) -> bool:
+    """Return whether a rectangle can be had at a scale without the synthesis.
+
+    Args:
+        loaded: model and maps.
+        shown: the rectangle, of the picture as it is shown.
+        scale: to which it is reduced.
+        reduction: by how much it is coded smaller.
+    """
+    stride = loaded.model.stride_px * reduction
+    is_aligned = shown.top % stride == shown.left % stride == 0
+    return is_aligned and scale % reduction == 0 and scale // reduction in loaded.thumbnails
 
 
 def needs_leading_alone(loaded: LoadedModel, scale: int) -> bool:

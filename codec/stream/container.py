@@ -37,7 +37,7 @@ MAX_SEGMENTS = 16
 _ALPHA, _EXACT, _DATA, _MORE_DATA = b"A", b"L", b"D", b"C"
 _CRITICAL = (_ALPHA, _EXACT, _DATA, _MORE_DATA)
 _METADATA_NAMES = {kind.letter: name for name, kind in METADATA.items()}
-_FLAG_GRAY, _FLAG_ALPHA, _FLAG_EXACT = 1, 2, 4
+_FLAG_GRAY, _FLAG_ALPHA, _FLAG_EXACT, _FLAG_HALF = 1, 2, 4, 8
 _CRC_BYTES = 4
 _MIN_CHUNK_BYTES = 1 + 1 + _CRC_BYTES
 
@@ -54,8 +54,10 @@ class Header:
         is_gray: The picture is shown as one channel.
         has_alpha: An alpha chunk is present.
         has_exact: A chunk of exact blocks is present.
-        tile_px: Side of the square tiles, a power of two from 256 to 4096.
+        tile_px: Side of the square tiles of the picture as it is coded, a power of two from 256
+            to 4096.
         num_segments: Data chunks, 1 to 16: streams that each tile is split into, coarse to fine.
+        reduction: 1, or 2 where the picture is coded at half its size and the decoder enlarges it.
 
     Raises:
         ValueError: A field is out of range.
@@ -70,6 +72,7 @@ class Header:
     tile_px: int
     num_segments: int
     has_exact: bool = False
+    reduction: int = 1
 
     def __post_init__(self) -> None:
         if len(self.model_hash) != 4:
@@ -82,11 +85,19 @@ class Header:
             raise OptionError(f"tile side {self.tile_px} is not a power of two in [256, 4096]")
         if not 1 <= self.num_segments <= MAX_SEGMENTS:
             raise ValueError(f"{self.num_segments} segments are not in [1, {MAX_SEGMENTS}]")
+        if self.reduction not in (1, 2):
+            raise ValueError(f"reduction {self.reduction} is not 1 or 2")
+
+    @property
+    def coded_size(self) -> tuple[int, int]:
+        """Rows and columns of what the model codes."""
+        return -(-self.height // self.reduction), -(-self.width // self.reduction)
 
     @property
     def num_tiles(self) -> int:
         """Tiles of the grid, row-major; those at the right and bottom edges may be smaller."""
-        return -(-self.height // self.tile_px) * -(-self.width // self.tile_px)
+        height, width = self.coded_size
+        return -(-height // self.tile_px) * -(-width // self.tile_px)
 
 
 @dataclass(frozen=True)
@@ -328,7 +339,7 @@ class _CrcChain:
 
 def _write_header(header: Header) -> bytes:
     flags = _FLAG_GRAY * header.is_gray | _FLAG_ALPHA * header.has_alpha
-    flags |= _FLAG_EXACT * header.has_exact
+    flags |= _FLAG_EXACT * header.has_exact | _FLAG_HALF * (header.reduction == 2)
     tile_log2 = header.tile_px.bit_length() - 1
     layout = (header.num_segments - 1) << 4 | (tile_log2 - MIN_TILE_LOG2)
     body = b"".join(
@@ -358,7 +369,7 @@ def _parse_header(cursor: Cursor) -> Header:
     body = cursor.data[: cursor.position]
     if cursor.take(_CRC_BYTES) != zlib.crc32(body).to_bytes(_CRC_BYTES, "big"):
         raise CorruptStreamError("the header is damaged: wrong CRC")
-    if flags & ~(_FLAG_GRAY | _FLAG_ALPHA | _FLAG_EXACT):
+    if flags & ~(_FLAG_GRAY | _FLAG_ALPHA | _FLAG_EXACT | _FLAG_HALF):
         raise UnsupportedVersionError(f"the header has unknown flags {flags:#04x}")
     try:
         return Header(
@@ -371,6 +382,7 @@ def _parse_header(cursor: Cursor) -> Header:
             has_exact=bool(flags & _FLAG_EXACT),
             tile_px=1 << (layout & 0xF) + MIN_TILE_LOG2,
             num_segments=(layout >> 4) + 1,
+            reduction=2 if flags & _FLAG_HALF else 1,
         )
     except ValueError as error:
         raise CorruptStreamError(f"the header is invalid: {error}") from error

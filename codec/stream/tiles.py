@@ -25,6 +25,27 @@ class Tile:
         """Return what of pixels (H, W, ...) lies in the rectangle."""
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
+    def seen_from(self, top: int, left: int) -> Tile:
+        """Return the rectangle with its place relative to that of a corner."""
+        return Tile(self.top - top, self.left - left, self.height, self.width)
+
+    def reduced(self, reduction: int, margin: int, size: tuple[int, int]) -> Tile:
+        """Return the part of a smaller picture that the rectangle lies in.
+
+        Args:
+            reduction: how much smaller.
+            margin: pixels of the smaller picture to add around it, as far as it goes.
+            size: rows and columns of the smaller picture.
+        """
+        top, left = (max(0, start // reduction - margin) for start in (self.top, self.left))
+        bottom, right = (
+            min(side, -(-end // reduction) + margin)
+            for end, side in zip(
+                (self.top + self.height, self.left + self.width), size, strict=True
+            )
+        )
+        return Tile(top, left, bottom - top, right - left)
+
 
 def tile_grid(height: int, width: int, tile_px: int, stride_px: int) -> list[Tile]:
     """Return the tiles of a picture, row-major, its sides padded up to the stride."""

@@ -271,6 +271,16 @@ def test_the_line_says_bytes_bpp_and_seconds(invoke, photo, tmp_path):
     assert re.search(line, result.stderr)
 
 
+def test_half_size_is_told(invoke, photo):
+    report = json.loads(invoke("encode", photo, "-q", 3, "-v", "--json").stdout)
+    assert (report["quality"], report["coded_quality"], report["reduction"]) == (3, 29, 2)
+    cvb = photo.with_suffix(".cvb")
+    assert re.search(r"^quality +29 at half size$", invoke("inspect", cvb).stdout, re.MULTILINE)
+    assert json.loads(invoke("inspect", cvb, "--json").stdout)["header"]["reduction"] == 2
+    again = invoke("encode", photo, "-q", 3, "-v", "-f").stderr
+    assert "quality 3 (29 at half size)" in again
+
+
 def test_verbose_tells_what_was_chosen_the_times_and_the_likeness(invoke, photo, tmp_path):
     cvb = tmp_path / "a.cvb"
     result = invoke("encode", photo, cvb, "-v", "--json")

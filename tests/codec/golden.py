@@ -34,6 +34,7 @@ def golden_pictures() -> dict[str, tuple[np.ndarray, int, int]]:
         "gray-q50.cvb": (waves[0][:, :, 0], 50, 1024),
         "tiles-q40.cvb": (tiles, 40, 256),
         "pixel-q60.cvb": (np.full((1, 1, 3), 77, np.uint8), 60, 1024),
+        "odd-q3.cvb": (waves[2][:151, :117], 3, 1024),
     }
 
 

@@ -12,7 +12,7 @@ from safetensors import safe_open
 import imgcodec
 from imgcodec.codec.session.coding import decode_latents
 from imgcodec.codec.stream.coder import PassDecoder
-from imgcodec.codec.stream.container import read_stream
+from imgcodec.codec.stream.container import Header, read_stream
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import load_model
 from tests.codec.conftest import make_tiny_weights, smooth_pictures
@@ -60,7 +60,7 @@ class SpecDecoder:
     def integers(self, data: bytes) -> list[np.ndarray]:
         stream = read_stream(data)
         quality = stream.header.quality
-        h, w = -(-stream.header.height // 16), -(-stream.header.width // 16)
+        h, w = (-(-side // 16) for side in coded_size(stream.header))
         hp, wp = -(-h // 4) * 4, -(-w // 4) * 4
         decoder = PassDecoder(self.tables, stream.segments[0][0])
         k_max, m = self.sizes["num_passes"], self.sizes["latent_channels"]
@@ -103,7 +103,7 @@ class SpecDecoder:
 
     def codes(self, data: bytes) -> list[np.ndarray]:
         stream = read_stream(data)
-        h, w = -(-stream.header.height // 16), -(-stream.header.width // 16)
+        h, w = (-(-side // 16) for side in coded_size(stream.header))
         d, num_stages = self.sizes["latent_channels"], self.sizes["stages"]
         bits = self.sizes.get("num_bits") or self.sizes["pose_bits"] + self.sizes["level_bits"]
         segments = 1 + (stream.header.quality - 1) * num_stages // 100
@@ -154,6 +154,30 @@ def shuffle(x: np.ndarray, n: int = 2) -> np.ndarray:
     channels, h, w = x.shape
     x = x.reshape(channels // n**2, n, n, h, w)
     return x.transpose(0, 3, 1, 4, 2).reshape(channels // n**2, n * h, n * w)
+
+
+def coded_size(header: Header) -> tuple[int, int]:
+    """Return the sides of the coded picture (1.3)."""
+    half = header.reduction == 2
+    return tuple((side + 1) // 2 if half else side for side in (header.height, header.width))
+
+
+def enlarged(x: np.ndarray) -> np.ndarray:
+    """Enlarge a coded picture (h, w, C): rows first, then columns (1.7)."""
+    rows = _enlarged_lines(x.astype(float).transpose(1, 0, 2)).transpose(1, 0, 2)
+    return _enlarged_lines(rows)
+
+
+def _enlarged_lines(v: np.ndarray) -> np.ndarray:
+    n = len(v)
+    t = np.pi * (np.arange(6) - 11 / 4)
+    g = 3 * np.sin(t) * np.sin(t / 3) / t**2
+    out = np.zeros((2 * n, *v.shape[1:]))
+    for i in range(n):
+        for place, first, weights in ((2 * i, i - 3, g), (2 * i + 1, i - 2, g[::-1])):
+            used = [k for k in range(6) if 0 <= first + k < n]
+            out[place] = sum(weights[k] * v[first + k] for k in used) / weights[used].sum()
+    return np.rint(out).clip(0, 255)
 
 
 @pytest.mark.parametrize(

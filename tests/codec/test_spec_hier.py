@@ -13,7 +13,7 @@ from imgcodec.codec.stream.container import read_stream
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import load_model
 from tests.codec.conftest import make_tiny_weights, smooth_pictures
-from tests.codec.test_spec import SpecDecoder, act, index, shuffle
+from tests.codec.test_spec import SpecDecoder, act, coded_size, enlarged, index, shuffle
 
 
 class HierSpecDecoder(SpecDecoder):
@@ -23,7 +23,7 @@ class HierSpecDecoder(SpecDecoder):
         super().__init__(weights, tables)
         self.stream = read_stream(data)
         header, self.anchors = self.stream.header, self.sizes["num_anchors"]
-        self.side = -(-header.height // 64), -(-header.width // 64)
+        self.side = tuple(-(-side // 64) for side in coded_size(header))
         self.p = (header.quality - 1) * (self.anchors - 1) * 64 // 99
         if self.positions is not None:
             self.p = int(self.positions[header.quality - 1])
@@ -126,7 +126,11 @@ class HierSpecDecoder(SpecDecoder):
         x = self.pw("g_s.out", self.blocks("g_s.blocks8.", x))
         picture = np.moveaxis(linear + shuffle(x, 8) + 0.5, 0, 2)
         header = self.stream.header
-        return np.clip(np.round(255 * picture[: header.height, : header.width]), 0, 255)
+        height, width = coded_size(header)
+        picture = np.clip(np.round(255 * picture[:height, :width]), 0, 255)
+        if header.reduction == 2:
+            picture = enlarged(picture)[: header.height, : header.width]
+        return picture
 
     def normal(self, w: list[np.ndarray], n: int) -> np.ndarray:
         return w[n] / self.t[f"levels.{n}.deviation"][:, None, None]

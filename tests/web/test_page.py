@@ -52,6 +52,8 @@ def pictures() -> dict[str, tuple[Any, dict[str, Any]]]:
         "beta": (waves[0][:150, :131], {"quality": 60}),
         "squared error": (waves[0], {"quality": 40, "tune": "psnr"}),
         "hier": (waves[1], {"quality": 50, "model": "hier"}),
+        "half size": (waves[0][:151, :131], {"quality": 3}),
+        "half size of hier": (waves[1][:90], {"quality": 2, "model": "hier"}),
         "vq": (waves[2], {"quality": 70, "model": "vq"}),
         "cv": (waves[2], {"quality": 70, "model": "cv"}),
         "digits": (waves[0][:64, :64, 0], {"quality": 50, "model": "convvae"}),

@@ -60,6 +60,7 @@ def streams(draw) -> Stream:
         tile_px=draw(st.sampled_from([256, 512, 1024, 2048, 4096])),
         num_segments=draw(st.integers(1, 16)),
         has_exact=draw(st.booleans()),
+        reduction=draw(st.sampled_from([1, 2])),
     )
     if header.num_tiles > 3:
         header = dataclasses.replace(header, height=300)
@@ -368,7 +369,7 @@ def test_other_versions_and_flags_are_unsupported():
         with pytest.raises(UnsupportedVersionError, match=str(version)):
             read_stream(assemble(header[:3] + bytes([version]) + header[4:], chunks))
     with pytest.raises(UnsupportedVersionError, match="flags"):
-        read_stream(assemble(header[:-2] + b"\x08" + header[-1:], chunks))
+        read_stream(assemble(header[:-2] + b"\x10" + header[-1:], chunks))
 
 
 def absurd_headers():

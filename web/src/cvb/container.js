@@ -13,6 +13,7 @@ const METADATA = { i: "icc", e: "exif", x: "xmp" };
 const FLAG_GRAY = 1;
 const FLAG_ALPHA = 2;
 const FLAG_EXACT = 4;
+const FLAG_HALF = 8;
 
 /**
  * What the decoder must know before the first chunk.
@@ -24,6 +25,8 @@ const FLAG_EXACT = 4;
  * @property {boolean} isGray
  * @property {boolean} hasAlpha
  * @property {boolean} hasExact
+ * @property {number} reduction 1, or 2 where the picture is coded at half its size
+ * @property {{height: number, width: number}} coded size of what the model codes
  * @property {number} tilePx side of the square tiles
  * @property {number} numSegments number of data chunks
  */
@@ -44,8 +47,8 @@ const FLAG_EXACT = 4;
  */
 
 /** Return the number of tiles of a picture. */
-export function numTiles(header) {
-  return Math.ceil(header.height / header.tilePx) * Math.ceil(header.width / header.tilePx);
+export function numTiles({ coded, tilePx }) {
+  return Math.ceil(coded.height / tilePx) * Math.ceil(coded.width / tilePx);
 }
 
 /**
@@ -114,7 +117,7 @@ function readHeader(cursor) {
   if (cursor.takeUint32() !== crc32(body)) {
     throw new CorruptStreamError("the header is damaged: wrong CRC");
   }
-  if (flags & ~(FLAG_GRAY | FLAG_ALPHA | FLAG_EXACT)) {
+  if (flags & ~(FLAG_GRAY | FLAG_ALPHA | FLAG_EXACT | FLAG_HALF)) {
     throw new UnsupportedVersionError(
       `the header has unknown flags 0x${flags.toString(16).padStart(2, "0")}`,
     );
@@ -130,6 +133,7 @@ function readHeader(cursor) {
   if (tileLog2 > MAX_TILE_LOG2) {
     refuse(`tile side ${2 ** tileLog2} is not a power of two in [256, 4096]`);
   }
+  const reduction = flags & FLAG_HALF ? 2 : 1;
   return {
     modelHash,
     height,
@@ -138,6 +142,8 @@ function readHeader(cursor) {
     isGray: Boolean(flags & FLAG_GRAY),
     hasAlpha: Boolean(flags & FLAG_ALPHA),
     hasExact: Boolean(flags & FLAG_EXACT),
+    reduction,
+    coded: { height: Math.ceil(height / reduction), width: Math.ceil(width / reduction) },
     tilePx: 2 ** tileLog2,
     numSegments: (layout >> 4) + 1,
   };

@@ -1,6 +1,7 @@
 /** Files to pictures: finds the weights, walks, synthesises, and puts everything together. */
 
 import { readStream } from "./container.js";
+import { enlarge } from "./enlarge.js";
 import { CorruptStreamError, UnknownModelError } from "./errors.js";
 import { Graphs } from "./graphs.js";
 import { decodeLatents, FAMILIES } from "./latents.js";
@@ -90,6 +91,7 @@ export class Decoder {
       samples = await samplesOf(planes, weights, header, stride, nets.synthesise, (share) =>
         progress?.(0.5 + 0.5 * share),
       );
+      if (header.reduction === 2) samples = enlarge(samples, header);
       Object.assign(info, { model: id, decoders: graphs.decoders, levels: stream.levels.length });
     }
     if (exact) await pasteExact(exact, samples, height, width);

@@ -11,10 +11,10 @@ import { PassDecoder, PrefixDecoder } from "./rangecoder.js";
 export const FAMILIES = { beta, hier, vq: discrete, cv: discrete, convvae };
 
 /**
- * Return the tiles of a picture in rows; sides are those of the padded picture.
+ * Return the tiles of a picture as it is coded, in rows; sides are those of the padded picture.
  * @returns {{top: number, left: number, height: number, width: number}[]}
  */
-export function tileGrid({ height, width, tilePx }, stride) {
+export function tileGrid({ coded: { height, width }, tilePx }, stride) {
   const [bottom, right] = [height, width].map((side) => Math.ceil(side / stride) * stride);
   const tiles = [];
   for (let top = 0; top < height; top += tilePx) {

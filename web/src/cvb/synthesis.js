@@ -20,7 +20,7 @@ function haloPx({ decoder_blocks: blocks }, stride) {
  * @returns {Plane[]}
  */
 export function joinTiles(results, header, stride) {
-  const [rows, columns] = [header.height, header.width].map((side) => Math.ceil(side / stride));
+  const [rows, columns] = [header.coded.height, header.coded.width].map((side) => Math.ceil(side / stride));
   const partsOf = ({ latents }) => (Array.isArray(latents) ? latents : [latents]);
   return partsOf(results[0]).map((first, level) => {
     const factor = 2 ** level;
@@ -58,7 +58,7 @@ function cut({ channels, factor, height, width, data }, { top, left, rows, colum
 }
 
 /**
- * Return the samples of a picture.
+ * Return the samples of a picture as it is coded.
  *
  * @param {Plane[]} planes
  * @param {Weights} weights
@@ -70,7 +70,8 @@ function cut({ channels, factor, height, width, data }, { top, left, rows, colum
  * @returns {Promise<Uint8Array>} (H, W, 3)
  */
 export async function samplesOf(planes, weights, header, stride, synthesise, progress) {
-  const { height, width, tilePx } = header;
+  const { tilePx } = header;
+  const { height, width } = header.coded;
   const halo = haloPx(weights.sizes, stride) / stride;
   const samples = new Uint8Array(3 * height * width);
   const [rows, columns] = [height, width].map((side) => Math.ceil(side / stride));

@@ -129,7 +129,7 @@ function showFacts({ header, bytes, chunks, model, levels, exactShare, isComplet
   const rows = [
     ["size", `${header.width} x ${header.height} px${header.isGray ? ", grey" : ""}${header.hasAlpha ? ", alpha" : ""}`],
     ["bytes", `${bytes.toLocaleString("en")} (${bpp.toFixed(3)} bit/px)`],
-    ["quality", header.quality],
+    ["quality", `${header.quality}${header.reduction === 2 ? " at half size" : ""}`],
     ["model", model ?? "none needed"],
     ["levels", levels ?? "none"],
     ["exact", `${(100 * exactShare).toFixed(0)} % of the blocks`],
