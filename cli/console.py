@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import click
 
 from imgcodec.cli.errors import VERBOSE_KEY
+from imgcodec.pool import THREADS_VARIABLE
 
 PROGRESS_STEPS = 1000
 PROGRESS_INTERVAL_S = 15.0
@@ -87,6 +89,30 @@ def console_options(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, console=Console(is_verbose, is_quiet, is_json), **kwargs)
 
     return wrapper
+
+
+def _set_threads(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+    if value is None:
+        return
+    before = os.environ.get(THREADS_VARIABLE)
+
+    def restore() -> None:
+        os.environ.pop(THREADS_VARIABLE, None)
+        if before is not None:
+            os.environ[THREADS_VARIABLE] = before
+
+    ctx.call_on_close(restore)
+    os.environ[THREADS_VARIABLE] = str(value)  # nothing that starts threads is imported yet
+
+
+threads_option = click.option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(min=1),
+    callback=_set_threads,
+    expose_value=False,
+    help=f"Threads of each process: as {THREADS_VARIABLE}.  [default: processors, at most 8]",
+)
 
 
 def _level(is_quiet: bool) -> int:

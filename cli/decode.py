@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from imgcodec.cli.batch import BatchOptions, Work, batch_options, find_items, run_batch
-from imgcodec.cli.console import Console, console_options
+from imgcodec.cli.console import Console, console_options, threads_option
 from imgcodec.cli.files import (
     DASH,
     choose_output,
@@ -109,6 +109,7 @@ def _check_colour(ctx: click.Context, param: click.Parameter, value: str | None)
 @model_option
 @batch_options
 @click.option("-f", "--force", is_flag=True, help="Overwrite outputs.")
+@threads_option
 @console_options
 def command(
     arguments: tuple[str, ...],

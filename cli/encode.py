@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgcodec.cli.batch import BatchOptions, Work, batch_options, find_items, run_batch
-from imgcodec.cli.console import Console, console_options
+from imgcodec.cli.console import Console, console_options, threads_option
 from imgcodec.cli.files import DASH, choose_output, input_and_output, read_source, write_bytes
 from imgcodec.cli.goals import Goal, goal_options, target_of
 from imgcodec.cli.values import METADATA, MODEL
@@ -103,6 +103,7 @@ def _check_level_bits(ctx: click.Context, param: click.Parameter, value: str | N
 @click.option("--strict", is_flag=True, help="Refuse more than 8 bits a sample, and HDR.")
 @batch_options
 @click.option("-f", "--force", is_flag=True, help="Overwrite outputs.")
+@threads_option
 @console_options
 def command(
     arguments: tuple[str, ...],

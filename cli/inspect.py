@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imgcodec.cli.console import Console, console_options, format_table
+from imgcodec.cli.console import Console, console_options, format_table, threads_option
 from imgcodec.cli.files import INPUT, check_writable, model_option, picture_format, read_source
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ Examples:
 @click.option("--allow-truncated", is_flag=True, help="Describe what there is of a cut file.")
 @model_option
 @click.option("-f", "--force", is_flag=True, help="Overwrite the heatmap.")
+@threads_option
 @console_options
 def command(
     source: str,

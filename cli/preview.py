@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imgcodec.cli.console import Console, console_options, format_table
+from imgcodec.cli.console import Console, console_options, format_table, threads_option
 from imgcodec.cli.errors import EXIT_USAGE, Failure
 from imgcodec.cli.files import (
     DASH,
@@ -54,6 +54,7 @@ Examples:
 @click.option("--decoder", type=DECODER, metavar="NAME", default="fidelity", show_default=True)
 @model_option
 @click.option("-f", "--force", is_flag=True, help="Overwrite outputs.")
+@threads_option
 @console_options
 def command(
     source: str,

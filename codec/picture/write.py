@@ -81,7 +81,8 @@ _FORMATS = {
     "MPO": _Format(_OPAQUE_MODES, _EVERY, _JPEG_OPTIONS),
     "PCX": _Format(_OPAQUE_MODES),
     "PDF": _Format(options=_JPEG_OPTIONS),
-    "PNG": _Format(metadata=_EVERY),
+    # Half the time of Pillow's level 6, for two percent more bytes.
+    "PNG": _Format(metadata=_EVERY, options={"compress_level": 4}),
     "PPM": _Format(_OPAQUE_MODES),
     "QOI": _Format(_COLOUR_MODES),
     "SGI": _Format(("L", "RGB", "RGBA")),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -92,8 +93,10 @@ def _networks_of(path: Path, *_mtimes_ns: int) -> dict[str, Network] | None:
 class OnnxNets:
     """The float networks of a model by name, NumPy arrays in and out.
 
-    Sessions start when a network is asked for. Numbers among the arguments come first and choose
-    the network. What has no graph is the family's own, over NumPy.
+    Sessions start when a network is asked for and, where there are processors to spare, those of
+    the networks after it follow in the background: a walk asks for them in this order. Numbers
+    among the arguments come first and choose the network. What has no graph is the family's own,
+    over NumPy.
 
     Args:
         graphs: of the model.
@@ -103,7 +106,7 @@ class OnnxNets:
     def __init__(self, graphs: Graphs, model: Any) -> None:
         self._graphs, self._model = graphs, model
         self._names = {key.partition(".")[0] for key in graphs.networks}
-        self._sessions: dict[tuple[Path, int], Any] = {}
+        self._sessions: dict[tuple[Path, int], Future[Any]] = {}
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
@@ -130,10 +133,17 @@ class OnnxNets:
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _session(self, file: Path) -> Any:
-        key = (file, num_threads())
-        if key not in self._sessions:
-            self._sessions[key] = _start(file, self._graphs.weights, num_threads())
-        return self._sessions[key]
+        threads = num_threads()
+        if (file, threads) not in self._sessions:
+            files = list(dict.fromkeys(entry.file for entry in self._graphs.networks.values()))
+            wanted = files[files.index(file) :] if threads > 1 else [file]
+            pool = ThreadPoolExecutor(1, "sessions")
+            for each in wanted:
+                if (each, threads) not in self._sessions:
+                    started = pool.submit(_start, each, self._graphs.weights, threads)
+                    self._sessions[each, threads] = started
+            pool.shutdown(wait=False)
+        return self._sessions[file, threads].result()
 
 
 def _start(file: Path, weights: Path, threads: int) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import re
 
 import numpy as np
@@ -269,6 +270,16 @@ def test_the_line_says_bytes_bpp_and_seconds(invoke, photo, tmp_path):
     bpp = 8 * size / (130 * 96)
     line = re.escape(f"130x96, {size} bytes, {bpp:.3f} bpp") + r", \d+\.\d s\n"
     assert re.search(line, result.stderr)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_are_as_asked(invoke, photo, threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    report = json.loads(invoke("encode", photo, "-f", "--threads", threads, "--json").stdout)
+    assert report["threads"] == threads
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    assert invoke("decode", photo.with_suffix(".cvb"), "-f", "--threads", threads).exit_code == 0
+    assert invoke("encode", photo, "--threads", 0).exit_code == 2
 
 
 def test_half_size_is_told(invoke, photo):

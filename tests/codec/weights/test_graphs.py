@@ -14,7 +14,7 @@ from imgcodec.codec.errors import MissingPackageError, OptionError
 from imgcodec.codec.training.graphs import write_graphs
 from imgcodec.codec.weights import backends, graphs
 from imgcodec.codec.weights.backends import ONNXRUNTIME, TORCH, VARIABLE, backend_of
-from imgcodec.codec.weights.graphs import INDEX, graphs_folder, num_threads
+from imgcodec.codec.weights.graphs import INDEX, OnnxNets, graphs_folder, graphs_of, num_threads
 from imgcodec.codec.weights.installed import WEIGHTS_DIR, find_model
 from imgcodec.codec.weights.store import load_model
 from tests.codec.conftest import make_tiny_weights, smooth_pictures
@@ -118,3 +118,20 @@ def test_threads_are_those_asked_for(monkeypatch):
     assert num_threads() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert 1 <= num_threads() <= graphs.MAX_THREADS
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_with_processors_to_spare_sessions_start_ahead(threads, shipped, monkeypatch):
+    nets = OnnxNets(graphs_of([shipped.info.path]), shipped.model)
+    names = list(nets._graphs.networks)
+    started = []
+    monkeypatch.setattr(graphs, "num_threads", lambda: threads)
+    monkeypatch.setattr(graphs, "_start", lambda file, *_: started.append(file.stem))
+    nets._session(nets._graphs.networks["features"].file)
+    if threads == 1:
+        assert started == ["features"]
+        return
+    nets._session(nets._graphs.networks["synthesise"].file)
+    assert started == names[names.index("features") :]
+    nets._session(nets._graphs.networks["analyse"].file)
+    assert sorted(started) == sorted(names)
