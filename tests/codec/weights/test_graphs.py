@@ -133,5 +133,6 @@ def test_with_processors_to_spare_sessions_start_ahead(threads, shipped, monkeyp
         return
     nets._session(nets._graphs.networks["synthesise"].file)
     assert started == names[names.index("features") :]
-    nets._session(nets._graphs.networks["analyse"].file)
+    for name in ("analyse", "hyper_analysis"):
+        nets._session(nets._graphs.networks[name].file)
     assert sorted(started) == sorted(names)
