@@ -46,10 +46,10 @@ demo: $(VENV)/.demo  ## encode and decode a photograph and compare; IMAGE=path f
 
 # A thread for each worker: two that share cores are slower than one.
 test: $(VENV)/.full  ## run the tests but for long sweeps; WORKERS=2 processes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 test-all: $(VENV)/.full  ## run all tests, as CI does
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.full  ## check style (ruff) and types (mypy)
 	$(BIN)/ruff check .

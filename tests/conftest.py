@@ -19,6 +19,14 @@ RunCli = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 SHARED_FOLDER = "IMGCODEC_TESTS_SHARED"
 """Variable that names the folder in which the processes of a run keep what takes them long."""
+LONGEST = {
+    "tests/test_distributed.py",
+    "tests/web/test_page.py",
+    "tests/codec/training/test_distributed.py",
+    "tests/codec/training/test_captured.py",
+    "tests/codec/weights/test_graphs.py",
+}
+"""Files with a test of ten seconds, or one that waits as long for other processes."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,6 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[SHARED_FOLDER] = folder.name
         config.add_cleanup(lambda: os.environ.pop(SHARED_FOLDER))
         config.add_cleanup(folder.cleanup)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first what takes longest: begun last, it would keep one process alone at work."""
+    items.sort(key=lambda item: item.path.relative_to(ROOT).as_posix() not in LONGEST)
 
 
 @pytest.fixture(scope="session")

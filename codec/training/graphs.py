@@ -9,7 +9,6 @@ them; what they read of the weights stays in the safetensors files.
 from __future__ import annotations
 
 import argparse
-import copy
 import io
 import json
 import shutil
@@ -75,7 +74,9 @@ def write_graphs(weights: Path, decoder: str = FIDELITY) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     networks: dict[str, Any] = {}
-    for call, example in _calls_of(model).items():
+    calls = _calls_of(model)
+    model.float()
+    for call, example in calls.items():
         if decoder != FIDELITY and call != ("synthesise",):
             continue
         graph, entry = _trace(model, call, example)
@@ -136,7 +137,7 @@ def _trace(model: TorchModel, call: Call, example: list[NDArray]) -> tuple[Any, 
     """Return the graph of a network, and the names of its inputs and outputs."""
     import onnx
 
-    network = _Network(copy.deepcopy(model).float(), call).eval()
+    network = _Network(model, call).eval()
     tensors = tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in example)
     with torch.no_grad():
         found = network(*tensors)

@@ -37,7 +37,8 @@ def served(page: Path, tmp_path: Path) -> Iterator[tuple[serve.Server, Path]]:
     file.write_bytes(b"CVB and more")
     (tmp_path / "secret.json").write_text("{}")
     with serve.make_server([file]) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        # It looks for the end every 10 ms, instead of every half a second.
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield server, file
         server.shutdown()

@@ -31,8 +31,8 @@ QUALITIES = (5, 60, 100)
 @pytest.fixture(scope="module")
 def streams(installed) -> list[bytes]:
     generator = np.random.default_rng(1)
-    picture = smooth_pictures(2, side=136)[1].astype(float)
-    picture[40:100, 40:100] += generator.normal(0, 40, (60, 60, 3))
+    picture = smooth_pictures(2, side=104)[1].astype(float)
+    picture[30:80, 30:80] += generator.normal(0, 40, (50, 50, 3))
     pixels = picture.clip(0, 255).astype(np.uint8)
     model = installed.info.id
     return [imgcodec.encode(pixels, model=model, quality=quality) for quality in QUALITIES]

@@ -64,7 +64,7 @@ def test_random_flips_and_splices_are_reported(valid, decoded, family_weights, n
         np.testing.assert_array_equal(np.asarray(back), decoded)
 
 
-@pytest.mark.parametrize("num_payloads", [pytest.param(300, marks=pytest.mark.slow), 50])
+@pytest.mark.parametrize("num_payloads", [pytest.param(300, marks=pytest.mark.slow), 30])
 def test_payloads_with_repaired_checksums_end_in_an_error_or_a_picture(
     valid, family_weights, num_payloads
 ):

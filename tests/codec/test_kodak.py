@@ -27,7 +27,7 @@ def _load(name: str) -> Image.Image:
 @pytest.mark.parametrize(
     ("name", "box"),
     [
-        (NAMES[0], (200, 100, 456, 292)),
+        (NAMES[0], (200, 100, 392, 228)),
         *(pytest.param(name, None, marks=slow) for name in NAMES),
     ],
 )
@@ -60,7 +60,7 @@ def test_fewer_bytes_than_jpeg_at_the_same_psnr():
     """A floor far below the measured gain, so that only a broken model or table fails."""
     import io
 
-    image = _load("kodim05.png").crop(HALF)
+    image = _load("kodim05.png").crop((192, 128, 448, 384))
     original = np.asarray(image, float)
 
     def psnr(back: Image.Image) -> float:
@@ -85,7 +85,7 @@ def test_a_photograph_encodes_and_decodes_quickly():
     image = _load("kodim08.png")
     imgcodec.decode(imgcodec.encode(image))
     times = {"encode": [], "decode": []}
-    for _ in range(3):
+    for _ in range(2):
         started = time.process_time()
         data = imgcodec.encode(image)
         middle = time.process_time()

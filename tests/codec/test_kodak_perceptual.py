@@ -24,6 +24,7 @@ pytestmark = [
 ]
 NAMES = ("kodim07.png", "kodim14.png")
 HALF = (192, 0, 576, 512)
+QUARTER = (256, 128, 512, 384)
 
 
 def _load(name: str, box: tuple[int, int, int, int] | None = HALF) -> Image.Image:
@@ -63,7 +64,7 @@ def test_the_perceptual_decoder_looks_closer_on_the_same_file(lpips, quality, bo
 
 @pytest.mark.parametrize("family", ["vq", "cv"])
 def test_discrete_models_offer_low_rates_and_code_below_fixed_length(family):
-    image = _load(NAMES[0])
+    image = _load(NAMES[0], QUARTER)
     model = load_model(find_model(family)).model
     rates = []
     for stage, quality in enumerate(model.quality_ladder, 1):
@@ -86,7 +87,7 @@ def _avif(image: Image.Image, quality: int) -> bytes:
 def test_vq_looks_closer_than_avif_in_the_same_bytes(lpips):
     vq, avif = [], []
     for name in NAMES:
-        image = _load(name)
+        image = _load(name, QUARTER)
         data = imgcodec.encode(image, model="vq", quality=100)
         vq.append(lpips(image, imgcodec.decode(data)))
         above = bisect_right(range(100), len(data), key=lambda q: len(_avif(image, q)), lo=1)

@@ -89,7 +89,7 @@ def test_half_size_files_are_those_of_the_smaller_picture(size, photo_like) -> N
 def test_points_agree_with_plain_pillow(name, format, options, data_dir) -> None:
     """What a ten-line script does with Pillow gives the same bytes and the same PSNR."""
     codec = get_codec(name)
-    image = Image.open(data_dir / "kodak" / "kodim23.png")
+    image = Image.open(data_dir / "kodak" / "kodim23.png").crop((0, 0, 384, 256))
     rgb = np.asarray(image)
     for quality in codec.settings[1::4]:
         buffer = io.BytesIO()

@@ -11,6 +11,7 @@ from PIL import Image
 
 import imgcodec
 from imgcodec.cli.main import cli
+from imgcodec.codec.session import allocation
 from imgcodec.codec.session.allocation import rate_weight
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import load_model
@@ -24,6 +25,12 @@ from imgcodec.eval.levels import (
 from tests.codec.conftest import LEVELLED, make_tiny_weights, smooth_pictures
 
 QUALITY = 60
+
+
+@pytest.fixture(autouse=True)
+def _few_trials(monkeypatch):
+    """What `auto` finds is the matter of `test_allocation.py`."""
+    monkeypatch.setattr(allocation, "MAX_TRIALS", 5)
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,8 @@ def serve(built: None) -> Iterator[Callable[..., Server]]:
     def start(*files: Path) -> Server:
         server = make_server(list(files))
         servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        # It looks for the end every 10 ms, instead of every half a second.
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         return server
 
     yield start
@@ -73,11 +74,21 @@ def serve(built: None) -> Iterator[Callable[..., Server]]:
         server.server_close()
 
 
+@pytest.fixture(scope="session")
+def empty(built: None) -> Iterator[Server]:
+    """A server of the empty page."""
+    with make_server([]) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
 @pytest.fixture
-def page(serve: Callable[..., Server], browser: Any) -> Any:  # noqa: F811
-    """The empty page, open in a browser."""
+def decoder(empty: Server, browser: Any) -> Any:  # noqa: F811
+    """The page with a worker to ask by `DECODE`, which keeps its runtime and weights."""
     browser.set_script_timeout(WAIT_S)
-    browser.get(address(serve()))
+    if browser.current_url != address(empty):
+        browser.get(address(empty))
     return browser
 
 

@@ -73,10 +73,10 @@ def pictures() -> dict[str, tuple[Any, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("name", list(pictures()))
-def test_pixels_are_those_of_the_command_line(page, name):
+def test_pixels_are_those_of_the_command_line(decoder, name):
     picture, options = pictures()[name]
     data = imgcodec.encode(picture, **options)
-    (answer,) = decode_all(page, [data])
+    (answer,) = decode_all(decoder, [data])
     assert "png" in answer, answer
     expected = imgcodec.decode(data)
     found = pixels_of(base64.b64decode(answer["png"]))
@@ -88,18 +88,18 @@ def test_pixels_are_those_of_the_command_line(page, name):
         assert np.array_equal(found, picture)
 
 
-def test_further_decoders_are_offered_and_used(page):
+def test_further_decoders_are_offered_and_used(decoder):
     data = imgcodec.encode(smooth_pictures(1, side=160)[0], quality=20, tune="psnr")
-    answers = [decode_all(page, [data], decoder=name)[0] for name in ("fidelity", "perceptual")]
+    answers = [decode_all(decoder, [data], decoder=name)[0] for name in ("fidelity", "perceptual")]
     assert answers[0]["info"]["decoders"] == ["fidelity", "perceptual"]
     first, second = (pixels_of(base64.b64decode(answer["png"])) for answer in answers)
     expected = np.asarray(imgcodec.decode(data, decoder="perceptual")).astype(int)
     assert np.abs(second - expected).max() <= 1
     assert np.abs(first - expected).max() > 1
-    assert "no decoder 'other'" in decode_all(page, [data], decoder="other")[0]["error"]
+    assert "no decoder 'other'" in decode_all(decoder, [data], decoder="other")[0]["error"]
 
 
-def test_metadata_go_into_the_saved_file(page):
+def test_metadata_go_into_the_saved_file(decoder):
     picture = Image.fromarray(smooth_pictures(1, side=64)[0])
     exif = Image.Exif()
     exif[0x010E] = "waves"
@@ -107,37 +107,37 @@ def test_metadata_go_into_the_saved_file(page):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     picture.save(stream, "PNG", exif=exif, icc_profile=profile)
     data = imgcodec.encode(stream.getvalue(), quality=50)
-    (answer,) = decode_all(page, [data])
+    (answer,) = decode_all(decoder, [data])
     saved = Image.open(io.BytesIO(base64.b64decode(answer["png"])))
     assert saved.getexif()[0x010E] == "waves"
     assert saved.info["icc_profile"] == profile
 
 
 @pytest.mark.parametrize("model", ["beta", "hier"])
-def test_beginnings_are_shown_as_the_command_line_shows_them(page, model):
+def test_beginnings_are_shown_as_the_command_line_shows_them(decoder, model):
     data = imgcodec.encode(smooth_pictures(1, side=192)[0], quality=60, model=model)
     for share in (0.3, 0.6, 0.9):
         part = data[: round(share * len(data))]
-        (answer,) = decode_all(page, [part], allowTruncated=True)
+        (answer,) = decode_all(decoder, [part], allowTruncated=True)
         expected = np.asarray(imgcodec.decode(part, allow_truncated=True)).astype(int)
         found = pixels_of(base64.b64decode(answer["png"]))
         assert np.abs(found - expected).max() <= 1
         assert not answer["info"]["isComplete"]
 
 
-def test_wrong_files_get_the_messages_of_the_command_line(page):
+def test_wrong_files_get_the_messages_of_the_command_line(decoder):
     data = imgcodec.encode(smooth_pictures(1, side=64)[0], quality=50)
     other = data[:4] + bytes([1, 2, 3, 4]) + data[8:]
     cases = [b"", b"GIF89a", data[:-1], data + b"x", data[:3] + b"\x09" + data[4:], other]
     cases += [data[:30] + bytes([data[30] ^ 1]) + data[31:]]
-    for case, answer in zip(cases, decode_all(page, cases), strict=True):
+    for case, answer in zip(cases, decode_all(decoder, cases), strict=True):
         with pytest.raises(imgcodec.CodecError) as caught:
             imgcodec.decode(case)
         assert answer["error"] == str(caught.value)
         assert answer["name"] == type(caught.value).__name__
 
 
-def test_a_thousand_hostile_files_end_in_a_message(page):
+def test_a_thousand_hostile_files_end_in_a_message(decoder):
     rng = random.Random(5)
     waves = smooth_pictures(1, side=48)[0]
     alpha = np.dstack([waves, np.tile(np.arange(48, dtype=np.uint8), (48, 1))])
@@ -160,12 +160,12 @@ def test_a_thousand_hostile_files_end_in_a_message(page):
             else:
                 data[at : at + 4] = rng.randbytes(4)
         files.append(bytes(data))
-    answers = decode_all(page, files)
+    answers = decode_all(decoder, files)
     assert len(answers) == 1000
     for data, answer in zip(files, answers, strict=True):
         assert data in good or answer.get("name") in ERRORS, answer
         assert answer.get("error", "x")
-    assert "png" in decode_all(page, good[:1])[0]  # and the page still works
+    assert "png" in decode_all(decoder, good[:1])[0]  # and the page still works
 
 
 # ---- the page ----------------------------------------------------------------------------

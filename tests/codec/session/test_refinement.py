@@ -88,11 +88,13 @@ def test_refined_files_have_the_header_of_others_and_verify(files):
 def test_files_depend_on_their_input_alone(files, picture):
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    assert imgcodec.encode(picture, model=MODEL, quality=QUALITY, effort=6) == files[6]
+    assert imgcodec.encode(picture, model=MODEL, quality=QUALITY, effort=3) == files[3]
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_integers_chosen_are_the_integers_sent(files, picture):
+    """Chosen once more, so that they depend on the input alone where decisions draw, too."""
+    torch.manual_seed(2)
     loaded = load_model(find_model(MODEL))
     (tile,) = tile_grid(*picture.shape[:2], 1024, loaded.model.stride_px)
     y = analyse_tile(loaded.model, picture, tile, QUALITY)
@@ -128,9 +130,11 @@ def test_tiles_are_refined_without_seams():
     assert errors[1] < 1.15 * errors[0]
 
 
-def test_progress_rises_to_one(picture):
+def test_progress_rises_to_one(picture, monkeypatch):
+    monkeypatch.setitem(STEPS_OF_EFFORT, 6, (3, 2))
     shares: list[float] = []
-    imgcodec.encode(picture[:32, :32], effort=6, tile_px=256, progress=shares.append)
+    imgcodec.encode(picture[:32, :32], model=MODEL, effort=6, progress=shares.append)
+    assert len(shares) == 5
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 
@@ -163,7 +167,7 @@ def test_effort_works_for_what_the_weights_were_trained_for():
         return 8 * len(data) + float(worth) * picture[..., 0].size, error * len(data)
 
     files = [
-        imgcodec.encode(picture, quality=QUALITY, effort=effort, exact="none") for effort in (1, 4)
+        imgcodec.encode(picture, quality=QUALITY, effort=effort, exact="none") for effort in (1, 3)
     ]
     plain, refined = map(cost, files)
     assert refined[0] < 0.99 * plain[0]

@@ -57,6 +57,7 @@ def test_squares_lie_in_their_pictures(bank):
 
 def test_drawings_have_their_share(monkeypatch):
     monkeypatch.setattr(bank_module, "DRAWINGS_OF_A_JOB", 3)
+    monkeypatch.setattr(bank_module, "num_processors", lambda: 1)  # each would import torch
     bank = DeviceBank([np.zeros((80, 80, 3), np.uint8)], 64, CPU)
     bank.draw_all(6, seed=1)
     assert len(bank) == 1
@@ -171,11 +172,16 @@ def test_model_and_losses_compile_into_one_graph_each(tiny_recipe, large_bank):
     assert torch.allclose(found, expected, rtol=1e-5)
 
 
+def _in_this_process(function, items, *_, **__):
+    return [(item, function(item)) for item in items]
+
+
 def test_a_run_in_the_memory_of_a_device_learns(tiny_recipe, tmp_path, monkeypatch):
     """The loop with captured steps, as far as a CPU can go: capture itself needs a GPU."""
-    monkeypatch.setattr(loop, "PATCH_VALUES", 2_000_000)
-    monkeypatch.setattr(loop, "HELD_OUT", 3)
+    monkeypatch.setattr(loop, "PATCH_VALUES", 1_000_000)
+    monkeypatch.setattr(loop, "HELD_OUT", 1)
     monkeypatch.setattr(loop, "DRAWINGS", 4)
+    monkeypatch.setattr(bank_module, "run_in_processes", _in_this_process)
     monkeypatch.setattr(loop, "CropBank", DeviceBank)
     monkeypatch.setattr(loop, "make_capturable", lambda *_: None)
     recipe = replace(
@@ -190,8 +196,8 @@ def test_a_run_in_the_memory_of_a_device_learns(tiny_recipe, tmp_path, monkeypat
 
 
 def test_a_diverged_run_goes_back_to_its_last_good_state(tiny_recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "PATCH_VALUES", 2_000_000)
-    monkeypatch.setattr(loop, "HELD_OUT", 3)
+    monkeypatch.setattr(loop, "PATCH_VALUES", 1_000_000)
+    monkeypatch.setattr(loop, "HELD_OUT", 1)
     monkeypatch.setattr(loop, "LOG_STEPS", 1)
     original, seen = loop._Trainer._step, []
 

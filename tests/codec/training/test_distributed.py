@@ -18,9 +18,10 @@ FORKED = """
 import os
 import sys
 import torch._dynamo  # importing torch, and this with its optimisers, twice takes most of the time
-import imgcodec.codec.training.loop
+from imgcodec.codec.training import loop
 from imgcodec.cli.main import cli
 
+loop.HELD_OUT = 1  # validation would take longer than the steps
 os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[1]}
 child = os.fork()
 os.environ["RANK"] = os.environ["LOCAL_RANK"] = str(int(child == 0))

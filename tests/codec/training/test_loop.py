@@ -33,8 +33,8 @@ def _quiet(_: str) -> None:
 @pytest.fixture(autouse=True)
 def _short_runs(monkeypatch):
     """Starting from patches, and validation, would take longer than the steps of these runs."""
-    monkeypatch.setattr(loop, "PATCH_VALUES", 2_000_000)
-    monkeypatch.setattr(loop, "HELD_OUT", 3)
+    monkeypatch.setattr(loop, "PATCH_VALUES", 1_000_000)
+    monkeypatch.setattr(loop, "HELD_OUT", 1)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +61,9 @@ def test_training_lowers_the_loss(tiny_recipe, pictures, tmp_path):
 
 
 def test_resumed_run_equals_one_that_was_never_stopped(tiny_recipe, pictures, tmp_path):
-    straight = train(_with(tiny_recipe, steps=8), pictures, tmp_path / "a", report=_quiet)
-    stopped = _with(tiny_recipe, steps=8)
-    _stop_after(4, stopped, pictures, tmp_path / "b")
+    straight = train(_with(tiny_recipe, steps=4), pictures, tmp_path / "a", report=_quiet)
+    stopped = _with(tiny_recipe, steps=4)
+    _stop_after(2, stopped, pictures, tmp_path / "b")
     resumed = train(stopped, pictures, tmp_path / "b", resume=True, report=_quiet)
     with safe_open(straight, "numpy") as a, safe_open(resumed, "numpy") as b:
         for name in a.keys():  # noqa: SIM118
