@@ -14,14 +14,16 @@ from imgcodec.codec.nets.similarity import ms_ssim, ssimulacra2_score, ssimulacr
 from imgcodec.codec.training.adversarial import Adversary
 
 BLOCK_PX, WINDOW_BLOCKS = 8, 12
+COLOUR_SQUARES_PX = (4, 8, 16)
 
 
 @dataclass(frozen=True)
 class LossRecipe:
     """Weights of the loss: mean of w * (rate * bpp + lambda * distortion) over a batch.
 
-    The distortion is ``mse * 255^2 * MSE + l1 * 255 * L1 + lpips * LPIPS + 255^2 * (grid * G +
-    edges * E)`` with G from `periodic_error` and E from `edge_error`; lambda belongs to the level
+    The distortion is ``mse * 255^2 * MSE + 255 * (l1 * L1 + colours * C) + lpips * LPIPS + 255^2 *
+    (grid * G + edges * E)`` with C from `colour_error`, G from `periodic_error` and E from
+    `edge_error`; lambda belongs to the level
     of each crop and w is ``(0.013 / lambda) ** lambda_weight_power``. Besides it the loss has
     ``ssimulacra2 * (lambda / 0.013) ** 0.75 * S`` and ``ms_ssim * (lambda / 0.013) ** 0.95 *
     (1 - MS-SSIM)``, S being the sum behind SSIMULACRA2.
@@ -30,6 +32,7 @@ class LossRecipe:
         rate: weight of the bits per pixel; 0 where the entropy model is frozen.
         mse: weight of the squared error in grey levels.
         l1: weight of the absolute error in grey levels.
+        colours: weight of the same of the picture made coarse: blotches are low frequencies.
         lpips: weight of LPIPS; a few hundred balance the squared error.
         ssimulacra2: weight of S in bits per pixel at lambda 0.013.
         ms_ssim: weight of 1 - MS-SSIM in bits per pixel at lambda 0.013.
@@ -45,6 +48,7 @@ class LossRecipe:
     rate: float = 1.0
     mse: float = 1.0
     l1: float = 0.0
+    colours: float = 0.0
     lpips: float = 0.0
     ssimulacra2: float = 0.0
     ms_ssim: float = 0.0
@@ -67,6 +71,15 @@ def periodic_error(error: Tensor) -> Tensor:
     local = F.avg_pool2d(folded, window, stride=max(1, window // 2))
     local = local.unflatten(1, (error.shape[1], BLOCK_PX**2))
     return (local - local.mean(dim=2, keepdim=True)).square().mean(dim=(1, 2, 3, 4))
+
+
+def colour_error(error: Tensor) -> Tensor:
+    """Return (B,) absolute values of the means of an error (B, 3, H, W) over squares.
+
+    Those of squares of 4, 8 and 16 px are added; each is a mean over places and channels.
+    """
+    coarse = [F.avg_pool2d(error, side) for side in COLOUR_SQUARES_PX]
+    return torch.stack([part.abs().mean(dim=(1, 2, 3)) for part in coarse]).sum(dim=0)
 
 
 def edge_error(error: Tensor) -> Tensor:
@@ -159,6 +172,10 @@ class Criterion:
         stats = {"log10_mse": mse.log10().mean()}
         if recipe.l1:
             distortion = distortion + recipe.l1 * 255.0 * error.abs().mean(dim=(1, 2, 3))
+        if recipe.colours:
+            colours = colour_error(error) * 255.0
+            distortion = distortion + recipe.colours * colours
+            stats["colours"] = colours.mean()
         if recipe.grid:
             periodic = periodic_error(error) * 255.0**2
             distortion = distortion + recipe.grid * periodic

@@ -9,6 +9,7 @@ from imgcodec.codec.models.base import TrainOutput
 from imgcodec.codec.training.losses import (
     Criterion,
     LossRecipe,
+    colour_error,
     edge_error,
     periodic_error,
 )
@@ -73,3 +74,14 @@ def test_steps_between_blocks_count_and_steps_inside_do_not():
     assert float(edge_error(error)) == pytest.approx(0.5 * 4.0 / 3)
     assert float(edge_error(error.mT)) == pytest.approx(0.5 * 4.0 / 3)
     assert float(edge_error(error.roll(4, dims=3))) == pytest.approx(0.0)
+
+
+def test_colour_error_sees_blotches_and_no_texture():
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    texture = (((rows + columns) % 2) * 2.0 - 1.0).expand(1, 3, 64, 64) * 0.1
+    assert float(colour_error(texture)) < 1e-6
+    blotch = torch.zeros(2, 3, 64, 64)
+    blotch[0, 0, :32, :32] = 0.1
+    found = colour_error(blotch)
+    assert float(found[0]) == pytest.approx(3 * 0.1 / 4 / 3, rel=1e-5)
+    assert float(found[1]) == 0.0
