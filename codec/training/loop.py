@@ -40,7 +40,7 @@ from imgcodec.codec.training.checkpoint import (
 )
 from imgcodec.codec.training.graphics import draw_graphics
 from imgcodec.codec.training.losses import Criterion
-from imgcodec.codec.training.optim import build_optimisers, make_capturable, set_rates
+from imgcodec.codec.training.optim import build_optimisers, make_capturable, rate_factor, set_rates
 from imgcodec.codec.training.precision import choose_precision
 from imgcodec.codec.training.recipe import DECODER, Recipe
 from imgcodec.codec.training.validation import GRID_QUALITY, SIDE_PX, save_grid, validate
@@ -278,12 +278,10 @@ class _Trainer:
 
     def _step(self, progress: float) -> dict[str, Tensor]:
         cfg, state = self.cfg, self.state
-        warmup = min(1.0, (state.step + 1) / max(1, cfg.warmup_steps))
-        decayed = max(0.0, 1 - (1 - progress) / cfg.decay_share) if cfg.decay_share else 0.0
-        cosine = cfg.lr_end + (1 - cfg.lr_end) * 0.5 * (1 + math.cos(math.pi * decayed))
+        rate = rate_factor(state.step, progress, cfg)
         decay = min(cfg.ema_decay, (1 + state.step) / (10 + state.step))
         self.average_rate.fill_(1 - decay)
-        set_rates(self.optimisers, cfg.lr * warmup * cosine * state.lr_scale)
+        set_rates(self.optimisers, cfg.lr * rate * state.lr_scale)
         shares = (
             cfg.scale_min,
             cfg.scale_probability,
@@ -315,7 +313,7 @@ class _Trainer:
             adversary = self.criterion.adversary
             if adversary is not None:
                 x_hat = output.x_hat.detach().float()
-                stats |= adversary.discriminator_step(x, x_hat, progress, warmup * cosine)
+                stats |= adversary.discriminator_step(x, x_hat, progress, rate)
         state.step += 1
         return stats | {"grad_norm": norm}
 

@@ -8,12 +8,16 @@ are orthogonalised together, which costs a third of the time on a small CPU.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from imgcodec.codec.training.recipe import TrainRecipe
 
 POLAR_EXPRESS = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
@@ -24,9 +28,9 @@ POLAR_EXPRESS = (
 """Coefficients of four Newton-Schulz steps, each optimal after the last (arXiv 2505.16932)."""
 SAFETY = 1.02
 """Without it rounding in bfloat16 pushes singular values out of the polynomials' basin."""
-
-
 KLT_LR_SCALE = 0.05
+WARMUP_SHARE = 0.1
+"""Part of a run in which the rate has risen at the latest: short runs have few steps."""
 
 
 @torch.no_grad()
@@ -141,3 +145,21 @@ def set_rates(optimisers: Iterable[torch.optim.Optimizer], lr: float) -> None:
                 group["lr"].fill_(lr * group["lr_scale"])
             else:
                 group["lr"] = lr * group["lr_scale"]
+
+
+def rate_factor(step: int, progress: float, recipe: TrainRecipe) -> float:
+    """Return the share of the learning rate at a step.
+
+    It rises for `warmup_steps`, or a tenth of the run where that is less, and falls along a cosine
+    in the last `decay_share`.
+
+    Args:
+        step: from 0.
+        progress: share of the run that is done.
+        recipe: of the training.
+    """
+    warmup = max((step + 1) / max(1, recipe.warmup_steps), progress / WARMUP_SHARE)
+    share = recipe.decay_share
+    decayed = max(0.0, 1 - (1 - progress) / share) if share else 0.0
+    cosine = 0.5 * (1 + math.cos(math.pi * decayed))
+    return min(1.0, warmup) * (recipe.lr_end + (1 - recipe.lr_end) * cosine)

@@ -33,7 +33,7 @@ class TrainRecipe:
         lr: peak learning rate of Muon and AdamW alike.
         lr_end: final fraction of `lr`.
         decay_share: last part of the training in which the rate falls to its end (cosine).
-        warmup_steps: steps of linear warm-up.
+        warmup_steps: steps of linear warm-up; a tenth of the run where that is less.
         clip_norm: gradient norm limit.
         ema_decay: decay of the averaged weights.
         scale_min: smallest random reduction of a crop (1 = none).

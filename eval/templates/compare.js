@@ -9,7 +9,7 @@ const MIN_TILE_PX = 190;
   const viewer = new Viewer(document.getElementById("viewer"), data.viewer, data.looks);
   const grid = document.getElementById("crops");
   const names = ["original", ...data.viewer.codecs];
-  const windows = data.crops.map(({ window: { x, y, width, height } }) => `crop of ${width} × ${height} at ${x}, ${y}`);
+  const windows = data.crops.map(({ window: { left, top, width, height } }) => `crop of ${width} × ${height} at ${left}, ${top}`);
   for (const name of names) {
     const look = data.looks[name] ?? { label: "original", color: "", lines: windows };
     const figure = htmlElement("figure", {}, grid);

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.strict import RecipeError
-from imgcodec.codec.training.recipe import load_recipe
+from imgcodec.codec.training.optim import rate_factor
+from imgcodec.codec.training.recipe import TrainRecipe, load_recipe
 
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs").glob("*.yaml"))
 
@@ -46,3 +48,13 @@ def test_wrong_settings_are_named(override, message):
 def test_wrong_model_sizes_are_named():
     with pytest.raises(RecipeError, match="did you mean 'num_passes'"):
         build_model("beta", {"num_pases": 2})
+
+
+def test_the_rate_rises_stays_and_falls():
+    recipe = TrainRecipe(warmup_steps=200, decay_share=0.5, lr_end=0.02)
+    assert rate_factor(9, 0.001, recipe) == pytest.approx(10 / 200)
+    assert rate_factor(9, 0.05, recipe) == pytest.approx(0.5), "180 steps in all: a tenth of them"
+    assert rate_factor(500, 0.3, recipe) == 1.0
+    assert rate_factor(500, 0.75, recipe) == pytest.approx(0.51)
+    assert rate_factor(500, 1.0, recipe) == pytest.approx(0.02)
+    assert rate_factor(500, 1.0, replace(recipe, decay_share=0.0)) == 1.0
