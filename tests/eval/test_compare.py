@@ -163,7 +163,7 @@ def test_browser_page_shows_slider_and_crops(browser: Any, comparison: Any, tmp_
     crops = browser.find_elements(By.CSS_SELECTOR, "#crops img")
     assert len(crops) == len(figures) * len(comparison.windows)
     for window in comparison.windows:
-        size = f"{window.width} × {window.height}"
+        size = f"{window.width} \N{MULTIPLICATION SIGN} {window.height}"
         assert f"crop of {size} at {window.left}, {window.top}" in figures[0].text
     assert figures[1].text.count(f"{len(comparison.shots[0].data):,} bytes") == 1
     figures[3].click()
