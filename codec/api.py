@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -127,6 +129,10 @@ def encode_to_target(
 
         return repaired
 
+    def between(quality: int) -> list[Callable[[], bytes]]:
+        halves = encoder.between(quality)
+        return [partial(encoder.at, quality, half_size_quality=half) for half in halves]
+
     with (timer or Timer()).stage("search"):
         return meet_target(
             target,
@@ -134,6 +140,7 @@ def encode_to_target(
             encoder.at,
             decode_rgb,
             repair if chosen.exact == EXACT_AUTO else None,
+            between,
         )
 
 

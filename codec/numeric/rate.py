@@ -18,7 +18,7 @@ NUM_ROWS = 64
 LEVEL_STEPS = 64
 """Positions on the rate axis between two anchors: levels are multiples of 1/64, exactly."""
 
-HALF_SIZE_QUALITIES = {True: (14, 22, 29, 35, 41), False: (1, 10, 19, 27, 35)}
+HALF_SIZE_QUALITIES = {True: (14, 22, 29, 35, 39), False: (1, 10, 19, 27, 35)}
 """Of a picture at half its size, in the place of qualities 1, 2, ...; calibrated or not."""
 
 

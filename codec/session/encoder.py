@@ -18,6 +18,7 @@ from imgcodec.codec.session.coding import SegmentNames, encode_tile, segments_of
 from imgcodec.codec.session.exact_choice import ExactChooser
 from imgcodec.codec.session.halving import halve
 from imgcodec.codec.session.painting import paint_over
+from imgcodec.codec.session.targets import MAX_QUALITY
 from imgcodec.codec.session.timing import Progress, Timer
 from imgcodec.codec.stream.container import Header, Stream, parse_metadata_names, write_stream
 from imgcodec.codec.stream.tiles import Tile, tile_grid
@@ -80,7 +81,11 @@ class Encoder:
         self.chooser = ExactChooser(self.picture.pixels, options.exact, is_best=is_best)
 
     def at(
-        self, quality: int, rounding: float = 1.0, exact_mask: NDArray[np.bool_] | None = None
+        self,
+        quality: int,
+        rounding: float = 1.0,
+        exact_mask: NDArray[np.bool_] | None = None,
+        half_size_quality: int | None = None,
     ) -> bytes:
         """Return the file of a quality.
 
@@ -88,11 +93,12 @@ class Encoder:
             quality: 1 to 100.
             rounding: as in `thresholds_of`.
             exact_mask: bool, which blocks are stored without loss; None for what the chooser says.
+            half_size_quality: of the picture at half its size; None for what the quality says.
 
         Raises:
             OptionError: there is no such quality.
         """
-        if not (isinstance(quality, Integral) and 1 <= quality <= 100):
+        if not (isinstance(quality, Integral) and 1 <= quality <= MAX_QUALITY):
             raise OptionError(f"quality must be an integer from 1 to 100, not {quality!r}")
         quality = int(quality)
         chooser, loaded, tile_px = self.chooser, self._loaded, self._options.tile_px
@@ -109,8 +115,9 @@ class Encoder:
             if mask is not None:
                 pixels = paint_over(pixels, mask)
         coded_quality, reduction = quality, 1
-        if mask is None and quality <= len(loaded.model.half_size_qualities):
-            coded_quality, reduction = loaded.model.half_size_qualities[quality - 1], 2
+        halves = loaded.model.half_size_qualities
+        if mask is None and quality <= len(halves):
+            coded_quality, reduction = half_size_quality or halves[quality - 1], 2
             pixels = halve(pixels)
         segments = self._encode_tiles(pixels, coded_quality, rounding)
         num_bytes = sum(len(part) for segment in segments for part in segment)
@@ -118,6 +125,16 @@ class Encoder:
             if chooser.is_everything_better(loaded, num_bytes + len(payload or b"")):
                 return self._file(quality, None, chooser.everything)
         return self._file(coded_quality, segments, payload, reduction)
+
+    def between(self, quality: int) -> range:
+        """Return what `half_size_quality` may be for files between those of two qualities.
+
+        Those at half size are further apart than others.
+        """
+        halves = (*self._loaded.model.half_size_qualities, MAX_QUALITY + 1)
+        return (
+            range(halves[quality - 1] + 1, halves[quality]) if quality < len(halves) else range(0)
+        )
 
     def _encode_tiles(
         self, pixels: NDArray[np.uint8], quality: int, rounding: float

@@ -9,7 +9,8 @@ likenesses beyond the highest quality, from exact blocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -92,6 +93,7 @@ def meet_target(
     encode: Callable[[int, float], bytes],
     decode: Callable[[bytes], NDArray[np.uint8]],
     repair: Callable[[bytes], Repair] | None = None,
+    between: Callable[[int], Sequence[Callable[[], bytes]]] = lambda _: (),
 ) -> Found:
     """Return the best file within a size, or the smallest that reaches a likeness.
 
@@ -100,6 +102,8 @@ def meet_target(
         original: the picture, uint8 (H, W, 3).
         encode: the file of a quality and a rounding as in `CodecModel.passes`.
         decode: the picture of a file, uint8 (H, W, 3).
+        between: what makes files, by size, that are larger than those of a quality and maybe
+            smaller than those of the next.
         repair: for likenesses beyond quality 100: takes the file of that quality; None where
             there is nothing beyond.
 
@@ -123,7 +127,12 @@ def meet_target(
     if target.measure is None:
         last, tried = last_below(encoded, lambda file: file.value <= target.value)
         if 0 < last < MAX_QUALITY:
-            return _fill(target.value, tried[last], tried[last + 1], encoded)
+            best = _fill(target.value, tried[last], tried[last + 1], encoded)
+            if best.value < CLOSE_ENOUGH * target.value:
+                files = [lambda make=make: found(make(), last) for make in between(last)]
+                candidates = [best, *_last_within(target.value, files)]
+                best = max(candidates, key=lambda file: file.value)
+            return best
         if last == MAX_QUALITY:
             return tried[last]
     else:
@@ -180,6 +189,18 @@ def _fill(limit: float, best: Found, above: Found, encode: Callable[[int, float]
             high = rounding
             best = max(best, found, key=lambda file: file.value)
     return best
+
+
+def _last_within(limit: float, files: Sequence[Callable[[], Found]]) -> list[Found]:
+    """Return the last of some files, in order of their size, that is within a size, if any."""
+    made: dict[int, Found] = {}
+
+    def size(number: int) -> float:
+        made[number] = files[number]()
+        return made[number].value
+
+    last = bisect_right(range(len(files)), limit, key=size) - 1
+    return [made[last]] if last >= 0 else []
 
 
 def psnr_db(original: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> float:
