@@ -102,10 +102,10 @@ def meet_target(
         original: the picture, uint8 (H, W, 3).
         encode: the file of a quality and a rounding as in `CodecModel.passes`.
         decode: the picture of a file, uint8 (H, W, 3).
-        between: what makes files, by size, that are larger than those of a quality and maybe
-            smaller than those of the next.
         repair: for likenesses beyond quality 100: takes the file of that quality; None where
             there is nothing beyond.
+        between: what makes files, by size, that are larger than those of a quality and maybe
+            smaller than those of the next.
 
     Raises:
         UnreachableTargetError: even quality 1 is too large, or nothing is similar enough; the
@@ -129,9 +129,8 @@ def meet_target(
         if 0 < last < MAX_QUALITY:
             best = _fill(target.value, tried[last], tried[last + 1], encoded)
             if best.value < CLOSE_ENOUGH * target.value:
-                files = [lambda make=make: found(make(), last) for make in between(last)]
-                candidates = [best, *_last_within(target.value, files)]
-                best = max(candidates, key=lambda file: file.value)
+                rest = _last_within(target.value, between(last), lambda data: found(data, last))
+                best = max([best, *rest], key=lambda file: file.value)
             return best
         if last == MAX_QUALITY:
             return tried[last]
@@ -191,15 +190,17 @@ def _fill(limit: float, best: Found, above: Found, encode: Callable[[int, float]
     return best
 
 
-def _last_within(limit: float, files: Sequence[Callable[[], Found]]) -> list[Found]:
+def _last_within(
+    limit: float, makers: Sequence[Callable[[], bytes]], found: Callable[[bytes], Found]
+) -> list[Found]:
     """Return the last of some files, in order of their size, that is within a size, if any."""
     made: dict[int, Found] = {}
 
     def size(number: int) -> float:
-        made[number] = files[number]()
+        made[number] = found(makers[number]())
         return made[number].value
 
-    last = bisect_right(range(len(files)), limit, key=size) - 1
+    last = bisect_right(range(len(makers)), limit, key=size) - 1
     return [made[last]] if last >= 0 else []
 
 
