@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,6 +21,19 @@ from imgcodec.pool import num_processors, run_in_processes
 DRAWINGS_OF_A_JOB, PHOTOGRAPHS_OF_A_JOB = 50, 8
 LARGEST_REDUCTION = 2
 """Of the crops of a `DeviceBank`."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to crops at random, as in `TrainRecipe`."""
+
+    scale_min: float = 1.0
+    scale_probability: float = 0.0
+    flip_probability: float = 0.0
+    graphics_share: float = 0.0
+
+
+PLAIN = Augmentation()
 
 
 class _InFile:
@@ -103,15 +117,7 @@ class CropBank:
     def __len__(self) -> int:
         return len(self._store.sizes)
 
-    def sample(
-        self,
-        count: int,
-        rng: random.Random,
-        scale_min: float,
-        scale_probability: float,
-        flip_probability: float,
-        graphics_share: float = 0.0,
-    ) -> Tensor:
+    def sample(self, count: int, rng: random.Random, augmentation: Augmentation = PLAIN) -> Tensor:
         """Return (count, 3, crop, crop) float32 in [0, 1].
 
         With `scale_probability` a larger region, up to crop / scale_min, is reduced to the crop
@@ -120,8 +126,8 @@ class CropBank:
         """
         crops = []
         for _ in range(count):
-            crop = self._crop(rng, scale_min, scale_probability, flip_probability)
-            if graphics_share and rng.random() < graphics_share:
+            crop = self._crop(rng, augmentation)
+            if augmentation.graphics_share and rng.random() < augmentation.graphics_share:
                 crop = self._drawing(rng, crop)
             crops.append(crop)
         return torch.stack(crops)
@@ -131,24 +137,20 @@ class CropBank:
         drawing = np.array(draw_graphics(rng, self.crop_px, photograph))
         return torch.from_numpy(drawing).to(self.device).permute(2, 0, 1).float() / 255.0
 
-    def _crop(
-        self,
-        rng: random.Random,
-        scale_min: float,
-        scale_probability: float,
-        flip_probability: float,
-    ) -> Tensor:
+    def _crop(self, rng: random.Random, augmentation: Augmentation) -> Tensor:
         index = rng.randrange(len(self))
         height, width = self._store.sizes[index]
         side = self.crop_px
-        if rng.random() < scale_probability:
-            side = min(round(self.crop_px / rng.uniform(scale_min, 1.0)), height, width)
+        if rng.random() < augmentation.scale_probability:
+            side = min(
+                round(self.crop_px / rng.uniform(augmentation.scale_min, 1.0)), height, width
+            )
         top, left = rng.randint(0, height - side), rng.randint(0, width - side)
         crop = self._store.cut(index, top, left, side).float() / 255.0
         if side != self.crop_px:
             size = (self.crop_px, self.crop_px)
             crop = F.interpolate(crop[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
-        if rng.random() < flip_probability:
+        if rng.random() < augmentation.flip_probability:
             crop = crop.flip(2)
         return crop.contiguous()
 
@@ -157,7 +159,7 @@ class CropBank:
         per_crop = (self.crop_px // side) ** 2
         patches = torch.empty(count, 3 * side**2)
         for rows in patches.split(per_crop):
-            crop = self._crop(rng, 0.5, 0.5, 0.5)[None] - 0.5
+            crop = self._crop(rng, Augmentation(0.5, 0.5, 0.5))[None] - 0.5
             rows.copy_(F.pixel_unshuffle(crop, side)[0].flatten(1).T[: len(rows)])
         return patches
 
@@ -186,49 +188,34 @@ class DeviceBank(CropBank):
         rng = random.Random(seed)
         jobs = []
         for number in range(-(-count // DRAWINGS_OF_A_JOB)):
-            crops = [self._crop(rng, 1.0, 0.0, 0.0) for _ in range(PHOTOGRAPHS_OF_A_JOB)]
+            crops = [self._crop(rng, PLAIN) for _ in range(PHOTOGRAPHS_OF_A_JOB)]
             pixels = torch.stack(crops).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
             jobs.append((seed * 10000 + number, min(DRAWINGS_OF_A_JOB, count), pixels))
         for _, drawings in run_in_processes(_draw, jobs, num_processors(), threads=1):
             for drawing in () if drawings is None else drawings:
                 self._store.add(drawing)
 
-    def sample(
-        self,
-        count: int,
-        rng: random.Random,
-        scale_min: float,
-        scale_probability: float,
-        flip_probability: float,
-        graphics_share: float = 0.0,
-    ) -> Tensor:
+    def sample(self, count: int, rng: random.Random, augmentation: Augmentation = PLAIN) -> Tensor:
         """Return (count, 3, crop, crop) float32 in [0, 1]; see `CropBank.sample`."""
-        shares = scale_min, scale_probability, flip_probability, graphics_share
-        return self.cut(torch.from_numpy(self.draw(count, rng, *shares)).to(self.device))
+        return self.cut(torch.from_numpy(self.draw(count, rng, augmentation)).to(self.device))
 
     def draw(
-        self,
-        count: int,
-        rng: random.Random,
-        scale_min: float,
-        scale_probability: float,
-        flip_probability: float,
-        graphics_share: float = 0.0,
+        self, count: int, rng: random.Random, augmentation: Augmentation = PLAIN
     ) -> NDArray[np.float64]:
         """Return squares (count, `NUM_COLUMNS`) as `sample` draws them, for `cut`."""
         squares = np.empty((count, self.NUM_COLUMNS))
         num_drawings = len(self._store.sizes) - len(self)
         for row in squares:
-            is_drawing = bool(num_drawings) and rng.random() < graphics_share
+            is_drawing = bool(num_drawings) and rng.random() < augmentation.graphics_share
             first, of = (len(self), num_drawings) if is_drawing else (0, len(self))
             index = first + rng.randrange(of)
             height, width = self._store.sizes[index]
             side = self.crop_px
-            if not is_drawing and rng.random() < scale_probability:
-                side = round(self.crop_px / rng.uniform(scale_min, 1.0))
+            if not is_drawing and rng.random() < augmentation.scale_probability:
+                side = round(self.crop_px / rng.uniform(augmentation.scale_min, 1.0))
                 side = min(side, LARGEST_REDUCTION * self.crop_px, height, width)
             top, left = rng.randint(0, height - side), rng.randint(0, width - side)
-            is_mirrored = rng.random() < flip_probability
+            is_mirrored = rng.random() < augmentation.flip_probability
             row[:] = self._store.start(index), height, width, top, left, side, is_mirrored
         return squares
 

@@ -27,7 +27,7 @@ from torch import distributed as dist
 from imgcodec.codec.models.base import TorchModel, TrainOutput
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.training.adversarial import Adversary
-from imgcodec.codec.training.bank import CropBank, DeviceBank
+from imgcodec.codec.training.bank import Augmentation, CropBank, DeviceBank
 from imgcodec.codec.training.captured import CapturedStep, let_compile
 from imgcodec.codec.training.checkpoint import (
     family_of_weights,
@@ -129,7 +129,7 @@ def train(
     model = build_model(recipe.family, recipe.model, recipe.terms)
     state = TrainState(earlier_runs=[] if init is None else runs_of_weights(init))
     if init is not None and family_of_weights(init) != recipe.family:
-        crops = bank.sample(ADOPTION_CROPS, random.Random(cfg.seed), 0.5, 0.5, 0.5)
+        crops = bank.sample(ADOPTION_CROPS, random.Random(cfg.seed), Augmentation(0.5, 0.5, 0.5))
         model.adopt(read_weights(init), crops.cpu())
     elif init is not None:
         load_initial_weights(model, init)
@@ -163,7 +163,7 @@ def train(
         runner = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
     criterion = Criterion(recipe.loss, perceptual, adversary, bfloat16=is_half)
     if cfg.compile:
-        crops = bank.sample(2, random.Random(cfg.seed), 1.0, 0.0, 0.0)
+        crops = bank.sample(2, random.Random(cfg.seed))
         let_compile(model, criterion, crops)
         runner = torch.compile(runner, dynamic=False)
         criterion.compile()
@@ -282,7 +282,7 @@ class _Trainer:
         decay = min(cfg.ema_decay, (1 + state.step) / (10 + state.step))
         self.average_rate.fill_(1 - decay)
         set_rates(self.optimisers, cfg.lr * rate * state.lr_scale)
-        shares = (
+        augmentation = Augmentation(
             cfg.scale_min,
             cfg.scale_probability,
             cfg.flip_probability,
@@ -290,10 +290,10 @@ class _Trainer:
         )
         if self.captured is not None:
             assert isinstance(self.bank, DeviceBank)
-            squares = self.bank.draw(cfg.batch_size, self.rng, *shares)
+            squares = self.bank.draw(cfg.batch_size, self.rng, augmentation)
             state.step += 1
             return self.captured(squares, self._levels(cfg.batch_size))
-        x = self.bank.sample(cfg.batch_size, self.rng, *shares)
+        x = self.bank.sample(cfg.batch_size, self.rng, augmentation)
         x = x.to(memory_format=torch.channels_last)
         level = self._levels(cfg.batch_size).to(x.device)
         loss, stats, output = self._losses(x, level, progress)

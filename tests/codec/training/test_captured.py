@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.training import bank as bank_module
 from imgcodec.codec.training import loop
-from imgcodec.codec.training.bank import CropBank, DeviceBank
+from imgcodec.codec.training.bank import Augmentation, CropBank, DeviceBank
 from imgcodec.codec.training.captured import CapturedStep, let_compile
 from imgcodec.codec.training.loop import train
 from imgcodec.codec.training.losses import Criterion, LossRecipe
@@ -33,7 +33,7 @@ def bank():
 
 
 def test_squares_are_cut_and_reduced_as_interpolate_does(bank):
-    squares = bank.draw(24, random.Random(1), 0.5, 0.5, 0.5)
+    squares = bank.draw(24, random.Random(1), Augmentation(0.5, 0.5, 0.5))
     crops = bank.cut(torch.from_numpy(squares))
     sides = {int(row[5]) for row in squares}
     assert 96 in sides and max(sides) > 120
@@ -49,7 +49,7 @@ def test_squares_are_cut_and_reduced_as_interpolate_does(bank):
 
 
 def test_squares_lie_in_their_pictures(bank):
-    for row in bank.draw(300, random.Random(2), 0.3, 1.0, 0.5):
+    for row in bank.draw(300, random.Random(2), Augmentation(0.3, 1.0, 0.5)):
         _, height, width, top, left, side, _ = row
         assert 96 <= side <= 192 and min(top, left) >= 0
         assert top + side <= height and left + side <= width
@@ -61,11 +61,11 @@ def test_drawings_have_their_share(monkeypatch):
     bank = DeviceBank([np.zeros((80, 80, 3), np.uint8)], 64, CPU)
     bank.draw_all(6, seed=1)
     assert len(bank) == 1
-    squares = bank.draw(400, random.Random(0), 0.5, 0.5, 0.5, graphics_share=0.25)
+    squares = bank.draw(400, random.Random(0), Augmentation(0.5, 0.5, 0.5, graphics_share=0.25))
     drawn = squares[:, 0] > 0
     assert 0.15 < drawn.mean() < 0.35
     assert len(set(squares[drawn, 0])) == 6
-    crops = bank.sample(40, random.Random(0), 0.5, 0.5, 0.5, graphics_share=0.5)
+    crops = bank.sample(40, random.Random(0), Augmentation(0.5, 0.5, 0.5, graphics_share=0.5))
     assert crops.shape == (40, 3, 64, 64) and crops.amax() > 0.5
     assert set(squares[drawn, 5]) == {64.0}
 
@@ -90,7 +90,7 @@ def large_bank():
 
 
 def test_a_step_is_that_of_the_loop(tiny_recipe, large_bank):
-    squares = large_bank.draw(4, random.Random(3), 0.5, 0.5, 0.5)
+    squares = large_bank.draw(4, random.Random(3), Augmentation(0.5, 0.5, 0.5))
     levels = torch.tensor([0.1, 0.8, 1.5, 2.0])
     model, step = _step(large_bank, tiny_recipe)
     torch.manual_seed(5)
@@ -112,7 +112,7 @@ def test_a_step_is_that_of_the_loop(tiny_recipe, large_bank):
 
 @pytest.mark.parametrize("factor", [float("nan"), 1e6])
 def test_a_step_of_a_wild_gradient_changes_little(tiny_recipe, large_bank, factor):
-    squares = large_bank.draw(4, random.Random(3), 0.5, 0.5, 0.5)
+    squares = large_bank.draw(4, random.Random(3), Augmentation(0.5, 0.5, 0.5))
     levels = torch.tensor([0.1, 0.8, 1.5, 2.0])
     model, step = _step(large_bank, tiny_recipe)
     own, before = step._losses, {n: p.detach().clone() for n, p in model.named_parameters()}
@@ -141,7 +141,7 @@ class _HostWatch(TorchDispatchMode):
 
 
 def test_a_step_never_waits_for_the_device(tiny_recipe, large_bank):
-    squares = large_bank.draw(4, random.Random(3), 0.5, 0.5, 0.5)
+    squares = large_bank.draw(4, random.Random(3), Augmentation(0.5, 0.5, 0.5))
     _, step = _step(large_bank, tiny_recipe)
     step(squares, torch.tensor([0.1, 0.8, 1.5, 2.0]))  # learns where blocks lie
     optimisers, step._optimisers = step._optimisers, []  # AdamW waits unless it is capturable
@@ -156,7 +156,7 @@ def test_model_and_losses_compile_into_one_graph_each(tiny_recipe, large_bank):
     """Breaks would be slow on a GPU; constants are computed beforehand."""
     model, _ = _step(large_bank, tiny_recipe)
     criterion = Criterion(EYE, None, None)
-    x = large_bank.sample(2, random.Random(0), 0.5, 0.5, 0.5)
+    x = large_bank.sample(2, random.Random(0), Augmentation(0.5, 0.5, 0.5))
     level = torch.tensor([0.3, 1.7])
     torch.manual_seed(1)
     plain = model(x, level)

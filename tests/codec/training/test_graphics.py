@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from imgcodec.codec.training import graphics
-from imgcodec.codec.training.bank import CropBank
+from imgcodec.codec.training.bank import Augmentation, CropBank
 from imgcodec.codec.training.graphics import draw_graphics, font_files
 
 
@@ -55,7 +55,7 @@ def test_fonts_are_files():
 def test_a_share_of_the_crops_is_drawn():
     black = np.zeros((80, 80, 3), np.uint8)
     bank = CropBank([black], 64, torch.device("cpu"))
-    crops = bank.sample(200, random.Random(0), 1.0, 0.0, 0.0, graphics_share=0.25)
+    crops = bank.sample(200, random.Random(0), Augmentation(1.0, 0.0, 0.0, graphics_share=0.25))
     assert crops.shape == (200, 3, 64, 64)
     assert 0 <= float(crops.min()) <= float(crops.max()) <= 1
     share = float((crops.amax(dim=(1, 2, 3)) > 0).float().mean())

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.training import bank as bank_module
 from imgcodec.codec.training import loop
-from imgcodec.codec.training.bank import CropBank
+from imgcodec.codec.training.bank import Augmentation, CropBank
 from imgcodec.codec.training.checkpoint import load_initial_weights, runs_of_weights
 from imgcodec.codec.training.loop import train
 from imgcodec.codec.training.optim import build_optimisers, orthogonalise
@@ -162,7 +162,7 @@ def test_bank_samples_crops_of_its_pictures():
     flat = [np.full((80, 90, 3), value, np.uint8) for value in (0, 255)]
     bank = CropBank([*flat, np.zeros((20, 200, 3), np.uint8)], 64, torch.device("cpu"))
     assert len(bank) == 2
-    crops = bank.sample(40, random.Random(0), 0.5, 0.5, 0.5)
+    crops = bank.sample(40, random.Random(0), Augmentation(0.5, 0.5, 0.5))
     assert crops.shape == (40, 3, 64, 64)
     assert {round(float(c.mean()), 3) for c in crops} == {0.0, 1.0}
     with pytest.raises(ValueError, match="no picture"):
