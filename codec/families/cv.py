@@ -30,6 +30,7 @@ class CvConfig:
     decoder_channels: tuple[int, int] = (128, 192)
     decoder_blocks: tuple[int, int] = (4, 3)
     prior_width: int = 64
+    context_mean: bool = False
 
 
 @dataclass(frozen=True)

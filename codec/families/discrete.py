@@ -4,15 +4,16 @@
               |------ unshuffle 16 -- P ------+
               +- blocks 1/8 - blocks 1/16 ----+--> y (D, H/16, W/16)
                                               |
-        stage 1: code = quantiser(y)               -> vector
-        stage s: code = quantiser(y - vectors)     -> vector          (s <= stages of the quality)
+        stage 1: code = quantiser(y - mean)               -> mean + vector
+        stage s: code = quantiser(y - vectors - mean)     -> mean + vector    (s <= stages of quality)
                                               |
         x_hat <- P^T y_hat + blocks(y_hat) <--+  y_hat = sum of vectors
 
 A stage is a segment of the file, coded in four groups of positions, each code as the choices on
 its way down a binary tree; the exact prior (`families.prior`) sees the vectors of earlier stages
-and groups. Families differ in their quantisers only. Residual stages: Zeghidour et al. arXiv
-2107.03312; discrete latents under a learned prior: van den Oord et al. arXiv 1711.00937.
+and groups, and predicts the mean (0 in models without `context_mean`). Families differ in their
+quantisers only. Residual stages: Zeghidour et al. arXiv 2107.03312; discrete latents under a
+learned prior: van den Oord et al. arXiv 1711.00937.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from imgcodec.codec.families.prior import (
     group_of_positions,
     prior_features,
     prior_logits,
+    prior_mean,
 )
 from imgcodec.codec.numeric.arrays import Array, cast, detach, like, namespace, permute, zeros
 from imgcodec.codec.numeric.choices import CENTRE, NUM_ROWS, ROWS_PER_LOGIT, rows_of_logits
@@ -39,6 +41,9 @@ from imgcodec.codec.numeric.exact import Arithmetic
 from imgcodec.codec.stream.tables import TOTAL, Tables
 
 STRIDE = 16
+Quantise: TypeAlias = Callable[[int, Array, Array | None, Array], Array]
+"""From a stage, what it is to stand for (B, D, h, w), its mean, if any, and the features of its
+prior there (B, h, w, E), to codes (B, h, w)."""
 CHUNK = 4096
 """Positions whose codes are found at once."""
 
@@ -132,7 +137,7 @@ class DiscreteFamily(CodecModel):
         point: int,
         coder: Coder,
         arithmetic: Arithmetic,
-        quantise: Callable[[int, Array], Array] | None = None,
+        quantise: Quantise | None = None,
     ) -> Array:
         """Code stage by stage and group by group, and return y_hat; see `CodecModel.walk`.
 
@@ -142,43 +147,62 @@ class DiscreteFamily(CodecModel):
             point: number of stages.
             coder: who answers for the choices.
             arithmetic: of the priors.
-            quantise: from a stage and a residual (B, D, h, w) to codes (B, h, w), None for the
-                quantisers of the codec.
+            quantise: who finds codes, None for the quantisers of the codec.
         """
         quantise = quantise or self.encode
         kind = self.table(0)
         groups = group_of_positions(*shape)
-        size = (1 if y is None else len(y), self.latent_channels, *shape)
+        batch = 1 if y is None else len(y)
+        size = (batch, self.latent_channels, *shape)
         before = zeros(size, arithmetic.dtype, kind)
         for stage in range(point):
             prior = self.priors[stage]
-            codes = None if y is None else quantise(stage, y - cast(before, "float32"))
+            target = None if y is None else y - cast(before, "float32")
             table = cast(detach(self.table(stage)), arithmetic.dtype)  # training moves codes
             own = zeros(size, arithmetic.dtype, kind)
-            for number in range(len(GROUPS)):
-                if not (groups == number).any():
+            for number, (row, column) in enumerate(GROUPS):
+                cell = (..., slice(row, None, 2), slice(column, None, 2))
+                if not groups[cell].size:
                     continue
                 mask, known = like(groups == number, kind), like(groups < number, kind)
-                features = prior_features(prior, context_of(before, own, known), arithmetic)
+                seen = prior_features(prior, context_of(before, own, known), arithmetic)
+                mean = prior_mean(prior, seen, arithmetic)
+                features = permute(seen[cell], (0, 2, 3, 1))
+                codes = None
+                if target is not None:
+                    own_mean = None if mean is None else cast(mean[cell], "float32")
+                    codes = quantise(stage, target[cell], own_mean, features)
                 name = f"code{stage + 1}"
                 block = Block(name, name, mask[None], is_choice=True)
-                nodes = like(np.ones((size[0], *shape), np.int64), kind)
+                nodes = like(np.ones(features.shape[:3], np.int64), kind)
                 for bit in reversed(range(self.num_bits)):
-                    rows = rows_of_logits(prior_logits(prior, features, nodes))[:, None]
+                    rows = zeros((batch, 1, *shape), arithmetic.dtype, kind)
+                    rows[cell] = rows_of_logits(prior_logits(prior, features, nodes))[:, None]
                     choice = None
                     if codes is not None:
-                        choice = cast((codes >> bit) & 1, "float32")[:, None]
+                        choice = zeros(rows.shape, "float32", kind)
+                        choice[cell] = cast((codes >> bit) & 1, "float32")[:, None]
                     chosen = coder.code(block, choice, rows)
                     if chosen is None:
+                        if mean is not None:
+                            own = namespace(own).where(known, own, detach(mean))
                         return cast(before + own, "float32")
-                    nodes = 2 * nodes + cast(chosen[:, 0], "int64")
+                    nodes = 2 * nodes + cast(chosen[cell][:, 0], "int64")
                 vectors = permute(table[nodes - (1 << self.num_bits)], (0, 3, 1, 2))
-                own = namespace(own).where(mask, vectors, own)
+                own[cell] = vectors if mean is None else vectors + detach(mean[cell])
             before = before + own
         return cast(before, "float32")
 
-    def encode(self, stage: int, residual: Array) -> Array:
-        """Return the codes (B, h, w) of residuals (B, D, h, w), where nothing is trained."""
+    def encode(self, stage: int, target: Array, mean: Array | None, features: Array) -> Array:
+        """Return codes where nothing is trained; see `Quantise`."""
+        return self.choose(stage, target if mean is None else target - mean, features)
+
+    def choose(self, stage: int, residual: Array, features: Array) -> Array:
+        """Return the codes (B, h, w) of residuals (B, D, h, w), features being (B, h, w, E)."""
+        return self.nearest(stage, residual)
+
+    def nearest(self, stage: int, residual: Array) -> Array:
+        """Return the codes (B, h, w) that the quantiser of a stage gives to (B, D, h, w)."""
         batch, dims, height, width = residual.shape
         flat = permute(residual, (0, 2, 3, 1)).reshape(-1, dims)
         parts = [flat[start : start + CHUNK] for start in range(0, len(flat), CHUNK)]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imgcodec.codec.families.discrete import DiscreteFamily
-from imgcodec.codec.numeric.arrays import Array, cast
+from imgcodec.codec.families.prior import bits_of_codes
+from imgcodec.codec.numeric.arrays import Array, cast, permute
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,16 @@ class VqConfig:
     decoder_channels: tuple[int, int] = (128, 192)
     decoder_blocks: tuple[int, int] = (4, 3)
     prior_width: int = 64
+    context_mean: bool = False
+    error_bits: float = 0.0
+    """Bits that a squared distance of 1 is worth to the encoder, 0 for the nearest codeword."""
 
 
 class VqFamily(DiscreteFamily):
-    """Codebooks; the nearest codeword is the code."""
+    """Codebooks; the nearest codeword is the code, or the one that is cheapest with its bits.
+
+    Entropy-constrained vector quantisation: Chou, Lookabaugh and Gray, IEEE TASSP 37(1), 1989.
+    """
 
     family = "vq"
 
@@ -37,3 +44,13 @@ class VqFamily(DiscreteFamily):
     def table(self, stage: int) -> Array:
         """Return the codewords; see `DiscreteFamily.table`."""
         return cast(self.quantisers[stage].codewords, "float64")
+
+    def choose(self, stage: int, residual: Array, features: Array) -> Array:
+        """Return the codes that cost least; see `DiscreteFamily.choose`."""
+        if not self.cfg.error_bits:
+            return self.nearest(stage, residual)
+        words = cast(self.quantisers[stage].codewords, "float32")
+        vectors = permute(residual, (0, 2, 3, 1))
+        error = (words * words).sum(1) - 2 * (vectors @ words.T)
+        bits = bits_of_codes(self.priors[stage], cast(features, "float32"))
+        return (error + bits / self.cfg.error_bits).argmin(-1)

@@ -10,6 +10,13 @@ from torch.nn import functional as F
 
 from imgcodec.codec.errors import OptionError
 from imgcodec.codec.families.discrete import STRIDE, DiscreteFamily, DiscreteTerms
+from imgcodec.codec.families.prior import (
+    GROUPS,
+    context_of,
+    group_of_positions,
+    prior_features,
+    prior_mean,
+)
 from imgcodec.codec.models.base import TorchModel, TrainOutput
 from imgcodec.codec.models.relaxed import Train
 from imgcodec.codec.nets.codebook import perplexity, used_share
@@ -21,6 +28,8 @@ from imgcodec.codec.nets.transforms import Analysis, Synthesis
 UNIT = 4.0
 """y is the KLT of pixels divided by this, so that every code vector stays below 8."""
 DEVIATION_MIN = 0.02
+FIT_STEPS, FIT_BATCH, FIT_LR = 400, 32, 3e-3
+"""Of the means from which the codes start."""
 ADOPTED = ("klt_analysis.", "klt_synthesis.", "y_deviation", "g_a.", "g_s.")
 SCALED = ("klt_analysis.", "y_deviation", "g_a.out.")
 """Of what a beta model can lend, what is in the units of y."""
@@ -44,7 +53,8 @@ class DiscreteModel(DiscreteFamily, TorchModel):
         self.g_s = Synthesis(cfg.decoder_channels, cfg.decoder_blocks, dims, self.num_stages)
         self.quantisers = nn.ModuleList(quantisers)
         self.priors = nn.ModuleList(
-            CodePrior(dims, cfg.prior_width, self.num_bits) for _ in quantisers
+            CodePrior(dims, cfg.prior_width, self.num_bits, with_mean=cfg.context_mean)
+            for _ in quantisers
         )
 
     # ---- training ----------------------------------------------------------------------
@@ -58,7 +68,7 @@ class DiscreteModel(DiscreteFamily, TorchModel):
         self.klt_synthesis.weight.copy_(basis.T[:, :, None, None] * UNIT)
         self.klt_synthesis.bias.copy_(mean)
         self.y_deviation.copy_((deviations / UNIT).clamp_min(DEVIATION_MIN))
-        self._init_codes((patches - mean) @ basis.T / UNIT)
+        self._start_codes((patches - mean) @ basis.T / UNIT)
 
     @torch.no_grad()
     def adopt(self, tensors: Mapping[str, Tensor], crops: Tensor) -> None:
@@ -83,13 +93,40 @@ class DiscreteModel(DiscreteFamily, TorchModel):
                 raise OptionError(f"{name} is {tuple(value.shape)}, not {tuple(target.shape)}")
             scale = {"klt_synthesis.weight": UNIT}.get(name, 1.0)
             target.copy_(value * (1 / UNIT if name.startswith(SCALED) else scale))
-        vectors = [self.analyse(part).permute(0, 2, 3, 1).flatten(0, 2) for part in crops.split(8)]
-        self._init_codes(torch.cat(vectors))
+        y = torch.cat([self.analyse(part) for part in crops.split(8)])
+        if self.cfg.context_mean:
+            y = self._fit_mean(y)
+        self._start_codes(y.permute(0, 2, 3, 1).flatten(0, 2))
 
-    def _init_codes(self, residual: Tensor) -> None:
+    def _start_codes(self, residual: Tensor) -> None:
+        """Start the quantisers, one after another, from residuals (N, D)."""
         for stage, quantiser in enumerate(self.quantisers):
             quantiser.init_from_vectors(residual)
             residual = residual - self.table(stage).float()[quantiser.encode(residual)]
+
+    @torch.enable_grad()
+    def _fit_mean(self, y: Tensor) -> Tensor:
+        """Teach the first prior the means of latents (N, D, h, w), and return what is left."""
+        optimiser = torch.optim.Adam(self.priors[0].parameters(), FIT_LR)
+        for step in range(FIT_STEPS):
+            optimiser.param_groups[0]["lr"] = FIT_LR * (1 - step / FIT_STEPS)
+            optimiser.zero_grad()
+            batch = y[torch.randperm(len(y))[:FIT_BATCH]]
+            self._left_by_means(batch).square().mean().backward()
+            optimiser.step()
+        optimiser.zero_grad()
+        with torch.no_grad():
+            return self._left_by_means(y)
+
+    def _left_by_means(self, y: Tensor) -> Tensor:
+        """Return latents (N, D, h, w) less what the first prior predicts of earlier groups."""
+        groups = torch.from_numpy(group_of_positions(*y.shape[2:])).to(y.device)
+        left, prior = y, self.priors[0]
+        for number in range(len(GROUPS)):
+            context = context_of(torch.zeros_like(y), y, groups < number)
+            mean = prior_mean(prior, prior_features(prior, context, FLOAT), FLOAT)
+            left = torch.where(groups == number, y - mean, left)
+        return left
 
     def lambdas(self, level: Tensor) -> Tensor:
         """Return the weight of the distortion, the same at every level (B,)."""
@@ -100,23 +137,32 @@ class DiscreteModel(DiscreteFamily, TorchModel):
         pixels = x.shape[2] * x.shape[3]
         used = level.long().clamp(0, self.num_stages - 1) + 1
         y = self.analyse(x)
-        y_hat, results = torch.zeros_like(y), []
+        y_hat = torch.zeros_like(y)
         distance, auxiliary = y.new_zeros(len(x)), y.new_zeros(())
+        found: list[list[tuple[Tensor, ...]]] = [[] for _ in self.quantisers]
 
-        def quantise(stage: int, residual: Tensor) -> Tensor:
-            with torch.autocast(x.device.type, enabled=False):
-                results.append(self.quantisers[stage](residual))
-            return results[-1].codes
+        def quantise(stage: int, target: Tensor, mean: Tensor | None, features: Tensor) -> Tensor:
+            mean = torch.zeros_like(target) if mean is None else mean
+            with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+                codes = self.encode(stage, target.float(), mean, features)
+            found[stage].append((target, mean, codes))
+            return codes
 
         coder = Train.under(self.default_tables())
         self.walk(y, y.shape[2:], self.num_stages, coder, FLOAT, quantise)
         stage_bits = torch.stack(list(coder.bits.values()), dim=1)  # (B, stages)
         is_used = (torch.arange(self.num_stages, device=x.device) < used[:, None]).to(y.dtype)
         stats = {}
-        for stage, (quantiser, result) in enumerate(zip(self.quantisers, results, strict=True)):
-            y_hat = y_hat + result.vectors * is_used[:, stage, None, None, None]
+        spread = y.new_zeros(())
+        for stage, quantiser in enumerate(self.quantisers):
+            target, mean, codes = (_whole(parts, y) for parts in zip(*found[stage], strict=True))
+            with torch.autocast(x.device.type, enabled=False):
+                result = quantiser(target - mean.detach(), codes)
+            vectors = result.vectors + mean.detach()
+            y_hat = y_hat + vectors * is_used[:, stage, None, None, None]
             distance = distance + result.distance * is_used[:, stage]
             auxiliary = auxiliary + result.auxiliary
+            spread = spread + (target.detach() - mean).square().sum(dim=1).mean()
             stats[f"used_{stage + 1}"] = used_share(quantiser.usage)
             stats[f"perplexity_{stage + 1}"] = perplexity(quantiser.usage)
         if self.quantisers[0].straight_through:
@@ -127,7 +173,7 @@ class DiscreteModel(DiscreteFamily, TorchModel):
         return TrainOutput(
             x_hat=self.synthesise(y_hat, F.one_hot(used - 1, self.num_stages).float()),
             bits=(stage_bits * is_used).sum(dim=1),
-            auxiliary=scale * distance.mean() + auxiliary + unused,
+            auxiliary=scale * (distance.mean() + spread) + auxiliary + unused,
             stats=stats,
         )
 
@@ -149,3 +195,12 @@ class DiscreteModel(DiscreteFamily, TorchModel):
         linear = F.pixel_shuffle(self.klt_synthesis(y_hat), STRIDE)
         normalised = y_hat / self.y_deviation[:, None, None]
         return linear.float() + self.g_s(normalised, stages).float() + 0.5
+
+
+def _whole(parts: tuple[Tensor, ...], y: Tensor) -> Tensor:
+    """Return the array over all positions of what there is of each group, in their order."""
+    shape = (*parts[0].shape[:-2], *y.shape[2:])
+    whole = parts[0].new_zeros(shape)
+    for (row, column), part in zip(GROUPS, parts, strict=True):
+        whole[..., row::2, column::2] = part
+    return whole

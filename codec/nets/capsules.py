@@ -110,8 +110,8 @@ class Capsules(nn.Module):
             optimiser.step()
         optimiser.zero_grad()
 
-    def forward(self, residual: Tensor) -> Quantised:
-        """Quantise (B, D, h, w)."""
+    def forward(self, residual: Tensor, codes: Tensor | None = None) -> Quantised:
+        """Quantise (B, D, h, w); codes are those of the routing, which is found anew."""
         batch, dims, height, width = residual.shape
         flat = residual.permute(0, 2, 3, 1).reshape(-1, dims)
         routing, lengths = self._route(flat)

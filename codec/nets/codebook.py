@@ -64,13 +64,18 @@ class Codebook(nn.Module):
         self.codewords.copy_(means[tree_order(means)])
         self.usage.fill_(1.0)
 
-    def forward(self, residual: Tensor) -> Quantised:
-        """Quantise (B, D, h, w); in train mode the codebook follows."""
+    def forward(self, residual: Tensor, codes: Tensor | None = None) -> Quantised:
+        """Quantise (B, D, h, w); in train mode the codebook follows.
+
+        Args:
+            residual: what to quantise.
+            codes: (B, h, w), None for the nearest.
+        """
         flat = residual.detach().permute(0, 2, 3, 1).reshape(-1, residual.shape[1]).float()
-        codes = nearest(flat, self.codewords)
+        chosen = nearest(flat, self.codewords) if codes is None else codes.flatten()
         if self.training:
-            self._follow(flat, codes)
-        codes = codes.reshape(residual.shape[0], *residual.shape[2:])
+            self._follow(flat, chosen)
+        codes = chosen.reshape(residual.shape[0], *residual.shape[2:])
         vectors = self.codewords[codes].permute(0, 3, 1, 2)
         distance = (residual.float() - vectors).square().sum(dim=1).mean(dim=(1, 2))
         return Quantised(codes, vectors, distance, distance.new_zeros(()))

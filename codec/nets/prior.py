@@ -20,11 +20,12 @@ class CodePrior(nn.Module):
         dims: D, length of the code vectors.
         width: E, channels of the network.
         num_bits: B; a code is one of 2^B.
+        with_mean: vectors are relative to a mean that is predicted.
     """
 
     exact_grids: ClassVar = {"nodes": NODES, "node_bias": NODES}
 
-    def __init__(self, dims: int, width: int, num_bits: int) -> None:
+    def __init__(self, dims: int, width: int, num_bits: int, *, with_mean: bool = False) -> None:
         super().__init__()
         self.num_bits = num_bits
         self.known = ExactPointwise(2 * dims + 1, width)
@@ -32,5 +33,6 @@ class CodePrior(nn.Module):
         self.mix = ExactPointwise(width, width)
         self.far = ExactDepthwise(width)
         self.out = ExactPointwise(width, width)
+        self.mean = ExactPointwise(width, dims, zero=True) if with_mean else None
         self.nodes = nn.Parameter(torch.zeros(2**num_bits, width))
         self.node_bias = nn.Parameter(torch.zeros(2**num_bits))
