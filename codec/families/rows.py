@@ -34,12 +34,19 @@ def row_net(p: Any, features: Array, decoded: Array, arithmetic: Arithmetic) -> 
     Returns:
         (B, M, h, w).
     """
-    x = arithmetic.pointwise(features, p.features) + tile_cell(p.phase, features.shape[2:])
+    phase = tile_cell(p.phase, features.shape[2:])
+    x = arithmetic.pointwise(features, p.features, onto=phase)
+    del phase  # large, as all here: of a tile of 1024 pixels no more than two are there at a time
     if p.decoded is not None:
-        x = x + arithmetic.pointwise(decoded, p.decoded)
-    x = arithmetic.depthwise(arithmetic.activate(x), p.depthwise)
-    x = arithmetic.pointwise(arithmetic.activate(x), p.mix)
-    return arithmetic.pointwise(arithmetic.activate(x), p.out)
+        x = arithmetic.pointwise(decoded, p.decoded, onto=x)
+    for layer, apply in (
+        (p.depthwise, arithmetic.depthwise),
+        (p.mix, arithmetic.pointwise),
+        (p.out, arithmetic.pointwise),
+    ):
+        x = arithmetic.activate(x)
+        x = apply(x, layer)
+    return x
 
 
 def row_features(p: Any, z: Array, weights: Array, arithmetic: Arithmetic) -> Array:

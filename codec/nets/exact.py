@@ -58,9 +58,10 @@ class FloatArithmetic:
 
     dtype = "float32"
 
-    def pointwise(self, x: Tensor, layer: Any) -> Tensor:
-        """Map (B, C, H, W) to (B, out, H, W)."""
-        return F.conv2d(x, layer.weight, layer.bias)
+    def pointwise(self, x: Tensor, layer: Any, onto: Tensor | None = None) -> Tensor:
+        """Map (B, C, H, W) to (B, out, H, W), added to `onto` if that is given."""
+        out = F.conv2d(x, layer.weight, layer.bias)
+        return out if onto is None else onto + out
 
     def depthwise(self, x: Tensor, layer: Any) -> Tensor:
         """Convolve (B, C, H, W) with a 3x3 window of zero padding in each channel."""

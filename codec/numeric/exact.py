@@ -26,6 +26,7 @@ ACTIVATION_BITS = 8
 ACTIVATION_MAX = 16.0
 MAGNITUDE_MAX = 2**15
 """Networks see no larger integers."""
+CHANNELS_AT_ONCE = 16
 SUM_BITS = 53
 """Sums fit into so many, which `nets.exact.snap_` checks when weights are exported."""
 
@@ -60,8 +61,8 @@ class Arithmetic(Protocol):
 
     dtype: str
 
-    def pointwise(self, x: Array, layer: Any) -> Array:
-        """Map (B, C, H, W) to (B, out, H, W)."""
+    def pointwise(self, x: Array, layer: Any, onto: Array | None = None) -> Array:
+        """Map (B, C, H, W) to (B, out, H, W), added to `onto` if that is given."""
 
     def depthwise(self, x: Array, layer: Any) -> Array:
         """Convolve (B, C, H, W) with a 3x3 window of zero padding in each channel."""
@@ -75,27 +76,38 @@ class ExactArithmetic:
 
     dtype = "float64"
 
-    def pointwise(self, x: NDArray[np.float64], layer: Any) -> NDArray[np.float64]:
+    def pointwise(
+        self, x: NDArray[np.float64], layer: Any, onto: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
         """Map (1, C, H, W) on the activation grid to (1, out, H, W), without rounding."""
         _, channels, height, width = x.shape
         out = layer.weight[:, :, 0, 0] @ x.reshape(channels, height * width)
         out += layer.bias[:, None]
-        return out.reshape(1, -1, height, width)
+        out = out.reshape(1, -1, height, width)
+        if onto is not None:
+            out += onto
+        return out
 
     def depthwise(self, x: NDArray[np.float64], layer: Any) -> NDArray[np.float64]:
         """Convolve (1, C, H, W) on the activation grid, as nine shifted multiply-adds."""
         _, channels, height, width = x.shape
-        padded = np.zeros((channels, height + 2, width + 2))
-        padded[:, 1:-1, 1:-1] = x[0]
         weights = layer.weight[:, 0, :, :, None, None]
-        out = np.empty((channels, height, width))
-        out[:] = layer.bias[:, None, None]
-        product = np.empty_like(out)
-        for row in range(3):
-            for column in range(3):
-                window = padded[:, row : row + height, column : column + width]
-                out += np.multiply(window, weights[:, row, column], out=product)
-        return out[None]
+        out = np.empty_like(x)
+        out[0] = layer.bias[:, None, None]
+        # A few channels at a time: what is padded and multiplied stays small, and in the cache.
+        most = min(channels, CHANNELS_AT_ONCE)
+        padded = np.zeros((most, height + 2, width + 2))
+        product = np.empty((most, height, width))
+        for first in range(0, channels, most):
+            some = slice(first, first + most)
+            count = min(most, channels - first)
+            padded[:count, 1:-1, 1:-1] = x[0, some]
+            for row in range(3):
+                for column in range(3):
+                    window = padded[:count, row : row + height, column : column + width]
+                    np.multiply(window, weights[some, row, column], out=product[:count])
+                    out[0, some] += product[:count]
+        return out
 
     def activate(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Round onto the activation grid and clamp to [0, ACTIVATION_MAX)."""

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,7 @@ class LoadedModel:
         losses: weights of the terms of the loss that it was trained with.
         thumbnails: by reduction; none for another decoder, or where the weights have none.
         sizes: of the model, as its recipe has them.
-        arrays: its tensors as they are stored.
+        paths: the model's own file, and that of a further decoder.
         backend: "onnxruntime" or "torch", who computes its float networks.
     """
 
@@ -70,13 +70,26 @@ class LoadedModel:
     losses: Mapping[str, float]
     thumbnails: Mapping[int, Thumbnail]
     sizes: dict[str, Any]
-    arrays: Mapping[str, NDArray] = field(repr=False)
+    paths: tuple[Path, ...]
     backend: str
 
     @property
     def stream_hash(self) -> bytes:
         """Return the four bytes that streams carry."""
         return bytes.fromhex(self.info.hash)[:HASH_BYTES]
+
+    @property
+    def arrays(self) -> dict[str, NDArray]:
+        """Its tensors as they are stored, read once more: the codec needs few of them.
+
+        Raises:
+            UnknownModelError: a file cannot be read any more, or is another one by now.
+        """
+        arrays, metadata = _read_all(self.paths)
+        if metadata.get("hash") != self.info.hash:
+            raise UnknownModelError(f"{self.info.path} was replaced after it had been loaded")
+        apart = (QUALITY_POSITIONS, TABLE_PREFIX, THUMBNAIL_PREFIX)
+        return {name: x for name, x in arrays.items() if not name.startswith(apart)}
 
     @cached_property
     def torch_model(self) -> TorchModel:
@@ -110,11 +123,16 @@ def load_model(info: ModelInfo, decoder: str = FIDELITY) -> LoadedModel:
 
 def hash_of_tensors(arrays: Mapping[str, NDArray]) -> str:
     """Return the SHA-256 over names, types, shapes and little-endian bytes, in order of names."""
+    return _hash_of((name, arrays[name]) for name in sorted(arrays))
+
+
+def _hash_of(tensors: Iterable[tuple[str, NDArray]]) -> str:
     digest = hashlib.sha256()
-    kinds = {kind: kind.name for kind in {array.dtype for array in arrays.values()}}
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {kinds[array.dtype]} {array.shape}\n".encode())
+    kinds: dict[np.dtype, str] = {}
+    for name, tensor in tensors:
+        array = np.ascontiguousarray(tensor)
+        kind = kinds.setdefault(array.dtype, array.dtype.name)
+        digest.update(f"{name} {kind} {array.shape}\n".encode())
         digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
     return digest.hexdigest()
 
@@ -122,15 +140,8 @@ def hash_of_tensors(arrays: Mapping[str, NDArray]) -> str:
 @lru_cache(maxsize=4)
 def _load(model_path: Path, decoder_file: Path, _mtime_ns: int, backend: str) -> LoadedModel:
     info = read_info(model_path)
-    arrays, metadata = read_tensors(model_path)
-    is_other = decoder_file != model_path
-    if is_other:
-        others, details = read_tensors(decoder_file)
-        if details.get("model_hash") != info.hash:
-            raise UnknownModelError(f"{decoder_file} belongs to other weights than {info.id}")
-        if not set(others) <= set(arrays):
-            raise UnknownModelError(f"{decoder_file} has tensors that {info.id} lacks")
-        arrays |= others
+    paths = tuple(dict.fromkeys((model_path, decoder_file)))
+    arrays, metadata = _read_all(paths, _is_of_codec)
     positions = arrays.pop(QUALITY_POSITIONS, None)
     thumbnails = _pop_thumbnails(arrays)
     tables = {name: arrays.pop(name) for name in list(arrays) if name.startswith(TABLE_PREFIX)}
@@ -146,12 +157,12 @@ def _load(model_path: Path, decoder_file: Path, _mtime_ns: int, backend: str) ->
                 {name.removeprefix(TABLE_PREFIX): table for name, table in tables.items()}
             ),
             losses=json.loads(metadata.get("recipe", "{}")).get("loss") or {},
-            thumbnails={} if is_other else thumbnails,
+            thumbnails=thumbnails if len(paths) == 1 else {},
             sizes=sizes,
-            arrays=arrays,
+            paths=paths,
             backend=backend,
         )
-        model.take(tree_of(dict(as_stored(arrays))), _nets(loaded, [model_path, decoder_file]))
+        model.take(tree_of(dict(as_stored(arrays))), _nets(loaded))
     except (KeyError, RuntimeError, ValueError) as error:
         raise UnknownModelError(
             f"{model_path}: not a weights file of this version: {error}"
@@ -159,10 +170,10 @@ def _load(model_path: Path, decoder_file: Path, _mtime_ns: int, backend: str) ->
     return loaded
 
 
-def _nets(loaded: LoadedModel, paths: list[Path]) -> Any:
+def _nets(loaded: LoadedModel) -> Any:
     """Return the float networks of a model, computed by its backend."""
     if loaded.backend == ONNXRUNTIME:
-        graphs = graphs_of(list(dict.fromkeys(paths)))
+        graphs = graphs_of(loaded.paths)
         assert isinstance(graphs, Graphs)
         return OnnxNets(graphs, loaded.model)
     from imgcodec.codec.models.coding import TorchNets
@@ -190,18 +201,53 @@ def _pop_thumbnails(arrays: dict[str, NDArray]) -> dict[int, Thumbnail]:
     }
 
 
-def read_tensors(path: Path) -> tuple[dict[str, NDArray], dict[str, str]]:
+def _is_of_codec(name: str, array: NDArray) -> bool:
+    """Return whether a tensor is no weight of a float convolution: those are a backend's."""
+    return name.startswith(THUMBNAIL_PREFIX) or array.ndim != 4 or array.dtype.kind != "f"
+
+
+def _read_all(
+    paths: Sequence[Path], is_wanted: Callable[[str, NDArray], bool] | None = None
+) -> tuple[dict[str, NDArray], dict[str, str]]:
+    """Return the tensors of a model, with those of a further decoder, and its metadata."""
+    arrays, metadata = read_tensors(paths[0], is_wanted)
+    for path in paths[1:]:
+        others, details = read_tensors(path, is_wanted)
+        if details.get("model_hash") != metadata.get("hash"):
+            raise UnknownModelError(f"{path} belongs to other weights than {metadata.get('id')}")
+        if not set(others) <= set(arrays):
+            raise UnknownModelError(f"{path} has tensors that {metadata.get('id')} lacks")
+        arrays |= others
+    return arrays, metadata
+
+
+def read_tensors(
+    path: Path, is_wanted: Callable[[str, NDArray], bool] | None = None
+) -> tuple[dict[str, NDArray], dict[str, str]]:
     """Return tensors and metadata of a weights file.
+
+    Args:
+        path: of the file.
+        is_wanted: from a name and a tensor to whether it is returned; by default all are.
 
     Raises:
         UnknownModelError: it cannot be read, or does not have the hash of its metadata.
     """
+    arrays: dict[str, NDArray] = {}
+
+    def read() -> Iterator[tuple[str, NDArray]]:
+        for name in sorted(file.keys()):
+            array = file.get_tensor(name)
+            if is_wanted is None or is_wanted(name, array):
+                arrays[name] = array
+            yield name, array
+
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            found = _hash_of(read())
     except (OSError, SafetensorError) as error:
         raise UnknownModelError(f"cannot read weights {path}: {error}") from error
-    if hash_of_tensors(arrays) != metadata.get("hash"):
+    if found != metadata.get("hash"):
         raise UnknownModelError(f"{path}: the tensors do not have the hash of the metadata")
     return arrays, metadata

@@ -55,11 +55,11 @@ class Shuffled(ExactArithmetic):
         self.calls = 0
         self._generator = np.random.default_rng(4)
 
-    def pointwise(self, x, layer):
+    def pointwise(self, x, layer, onto=None):
         self.calls += 1
         order = self._generator.permutation(x.shape[1])
         permuted = SimpleNamespace(weight=layer.weight[:, order], bias=layer.bias)
-        return super().pointwise(x[:, order], permuted)
+        return super().pointwise(x[:, order], permuted, onto)
 
     def depthwise(self, x, layer):
         self.calls += 1

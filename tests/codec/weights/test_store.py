@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from imgcodec.codec.errors import OptionError
+from imgcodec.codec.errors import OptionError, UnknownModelError
 from imgcodec.codec.models.registry import build_model
 from imgcodec.codec.models.stored import stored_arrays
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import load_model
-from tests.codec.conftest import tiny_recipe_of
+from tests.codec.conftest import make_tiny_weights, tiny_recipe_of
 
 
 def test_weights_of_convolutions_take_two_bytes_and_all_else_four(family_weights):
@@ -40,3 +40,12 @@ def test_models_with_a_history_can_be_remembered():
     loaded = load_model(find_model("beta"))
     trained = replace(loaded, info=replace(loaded.info, runs=({"steps": 1},)))
     assert len({loaded, trained}) == 2
+
+
+def test_tensors_of_a_file_that_was_replaced_are_refused(tmp_path):
+    """They are read when torch wants them, and may be those of other weights by then."""
+    weights = make_tiny_weights("beta", tmp_path)
+    loaded = load_model(find_model(weights))
+    make_tiny_weights("hier", tmp_path).replace(weights)
+    with pytest.raises(UnknownModelError, match="replaced"):
+        _ = loaded.arrays
