@@ -26,7 +26,8 @@ ACTIVATION_BITS = 8
 ACTIVATION_MAX = 16.0
 MAGNITUDE_MAX = 2**15
 """Networks see no larger integers."""
-CHANNELS_AT_ONCE = 16
+VALUES_AT_ONCE = 2**16
+"""Of a depthwise layer: what it pads and multiplies stays small, and in the cache."""
 SUM_BITS = 53
 """Sums fit into so many, which `nets.exact.snap_` checks when weights are exported."""
 
@@ -94,8 +95,7 @@ class ExactArithmetic:
         weights = layer.weight[:, 0, :, :, None, None]
         out = np.empty_like(x)
         out[0] = layer.bias[:, None, None]
-        # A few channels at a time: what is padded and multiplied stays small, and in the cache.
-        most = min(channels, CHANNELS_AT_ONCE)
+        most = min(channels, max(1, VALUES_AT_ONCE // (height * width)))
         padded = np.zeros((most, height + 2, width + 2))
         product = np.empty((most, height, width))
         for first in range(0, channels, most):

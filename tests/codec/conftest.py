@@ -34,7 +34,13 @@ _TRANSFORMS = {
     "decoder_channels": [16, 16],
     "decoder_blocks": [1, 1],
 }
-_CODES = {**_TRANSFORMS, "latent_channels": 12, "stages": 3, "prior_width": 12}
+_CODES = {
+    **_TRANSFORMS,
+    "latent_channels": 12,
+    "stages": 3,
+    "prior_width": 12,
+    "context_mean": True,
+}
 TINY_SIZES = {
     "beta": {
         **_TRANSFORMS,
@@ -57,7 +63,7 @@ TINY_SIZES = {
         "context_blocks": 2,
         "learned_width": True,
     },
-    "vq": {**_CODES, "num_bits": 6},
+    "vq": {**_CODES, "num_bits": 6, "error_bits": 40.0},
     "cv": {**_CODES, "pose_bits": 4, "level_bits": 2},
     "convvae": {"latent_channels": 8, "channels": 8},
 }
@@ -113,7 +119,7 @@ def _make_tiny_weights(family: str, folder: Path) -> None:
         model.init_from_patches(bank.patches(count, model.stride_px, random.Random(1)))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith(("out.weight", "nodes")):
+            if name.endswith(("out.weight", "nodes", "mean.weight")):
                 parameter.normal_(0, 0.02)
     save_ema(folder / EMA, recipe, model, step=0, earlier=[])
     target = folder / f"{recipe.name}.safetensors"

@@ -120,7 +120,11 @@ class SpecDecoder:
                     continue
                 x = act(self.pw(p + "known", np.concatenate([v, u, known])))
                 x = act(self.pw(p + "mix", act(self.dw(p + "near", x))))
-                x = act(self.pw(p + "out", act(self.dw(p + "far", x))))[group]
+                x = act(self.pw(p + "out", act(self.dw(p + "far", x))))
+                m = np.zeros_like(v)
+                if self.sizes.get("context_mean"):
+                    m = np.clip(self.pw(p + "mean", x), -8, 8)
+                x = x[group]
                 n = np.ones(x.shape[1:], np.int64)
                 for _ in range(bits):
                     dot = np.einsum("ehw,hwe->hw", x, self.t[p + "nodes"][n])
@@ -128,7 +132,7 @@ class SpecDecoder:
                     q = decoder.decode(index(row))
                     result.append(q.ravel())
                     n = 2 * n + q
-                u[group] = np.moveaxis(self.vectors(stage, n - 2**bits), 2, 0)
+                u[group] = m[group] + np.moveaxis(self.vectors(stage, n - 2**bits), 2, 0)
                 known[group] = 1
             v = v + u
         return result

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import imgcodec
-from imgcodec.codec.families.coders import IntegerCoder
+from imgcodec.codec.families.coders import Count, IntegerCoder
+from imgcodec.codec.families.prior import context_of, prior_features, prior_mean
+from imgcodec.codec.models.relaxed import Prefix
+from imgcodec.codec.numeric.exact import EXACT
 from imgcodec.codec.weights.installed import find_model
 from imgcodec.codec.weights.store import load_model
 from imgcodec.eval.looks.codebooks import codebook_sheet, draw_codebook
@@ -94,3 +99,39 @@ def test_later_stages_are_stretched_differences_around_grey(codes):
 def test_other_families_have_no_codebook(shipped):
     with pytest.raises(imgcodec.OptionError, match="no codebook"):
         draw_codebook(shipped.torch_model, 1)
+
+
+def _latents(model):
+    picture = smooth_pictures(3)[2][:96, :80]
+    return model.analysis(np.moveaxis(picture, 2, 0)[None].astype(np.float32) / 255, 100)
+
+
+def test_codewords_chosen_with_their_bits_take_fewer_of_them(codes):
+    if codes.model.family != "vq":
+        pytest.skip("capsules are chosen by their routing")
+    y = _latents(codes.model)
+    prior = copy.copy(codes.model.priors[0])
+    prior.node_bias = np.random.default_rng(0).normal(size=prior.node_bias.shape)
+    found = []
+    for error_bits in (0.0, cost := 20.0):
+        model = copy.copy(codes.model)
+        model.cfg, model.priors = replace(model.cfg, error_bits=error_bits), [prior]
+        coder = Count(codes.tables)
+        y_hat = model.code(y.shape[2:], 1, coder, y)
+        found.append((coder.bits, float(np.square(y - y_hat).sum())))
+    (plain_bits, plain_error), (bits, error) = found
+    assert bits < plain_bits
+    assert error > plain_error
+    assert bits + cost * error < plain_bits + cost * plain_error
+
+
+def test_what_is_missing_of_a_stage_has_the_mean_that_is_predicted(codes):
+    model = codes.model
+    y = _latents(model)
+    one = model.code(y.shape[2:], 1, Count(codes.tables), y)
+    begun = model.code(y.shape[2:], 100, Prefix(Count(codes.tables), ["code1"]), y)
+    prior, before = model.priors[1], one.astype(np.float64)
+    context = context_of(before, 0 * before, np.zeros(y.shape[2:], np.bool_))
+    mean = prior_mean(prior, prior_features(prior, context, EXACT), EXACT)
+    assert np.abs(mean).max() > 0
+    np.testing.assert_array_equal(begun, (before + mean).astype(np.float32))

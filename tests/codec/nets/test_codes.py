@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from imgcodec.codec.families.discrete import choice_tables
-from imgcodec.codec.families.prior import context_of, group_of_positions, prior_features
+from imgcodec.codec.families.prior import (
+    bits_of_codes,
+    context_of,
+    group_of_positions,
+    prior_features,
+    prior_logits,
+)
 from imgcodec.codec.nets import capsules as capsules_module
 from imgcodec.codec.nets.capsules import Capsules, squash
 from imgcodec.codec.nets.codebook import Codebook, nearest, perplexity, tree_order, used_share
@@ -185,3 +193,26 @@ def test_the_prior_sees_nothing_that_is_not_decoded():
             for vectors in (own, changed)
         )
         assert torch.equal(features, other) == (number == 1)
+
+
+def test_bits_of_codes_are_those_of_the_choices_on_their_way():
+    prior = CodePrior(3, 8, 4)
+    with torch.no_grad():
+        prior.nodes.normal_()
+        prior.node_bias.normal_()
+    features = torch.rand(2, 5, 8)
+    bits = bits_of_codes(prior, features)
+    assert bits.shape == (2, 5, 16)
+    assert torch.allclose((2**-bits).sum(-1), torch.ones(2, 5), atol=1e-5)
+    for code in (0, 5, 15):
+        expected = torch.zeros(2, 5)
+        nodes = torch.ones(2, 5, dtype=torch.int64)
+        for bit in reversed(range(4)):
+            choice = torch.full((2, 5), code >> bit & 1)
+            logits = prior_logits(prior, features, nodes)
+            expected += bits_of_choices(choice, rows_of_logits(logits))
+            nodes = 2 * nodes + choice
+        assert torch.allclose(bits[..., code], expected, atol=1e-4)
+    nodes, biases = prior.nodes.detach().numpy(), prior.node_bias.detach().numpy()
+    arrays = SimpleNamespace(nodes=nodes, node_bias=biases)
+    assert np.allclose(bits_of_codes(arrays, features.numpy()), bits.detach().numpy(), atol=1e-4)

@@ -26,6 +26,8 @@ function vectorsOf(weights, stage) {
   });
 }
 
+const MEAN_MAX = 8;
+
 /** Decode a tile; see `beta.decodeTile`. The vectors are exact: no float network is needed. */
 export async function decodeTile(weights, shape, quality, reader) {
   const { sizes } = weights;
@@ -49,6 +51,9 @@ export async function decodeTile(weights, shape, quality, reader) {
       }
       if (!places.length) continue;
       const x = priorFeatures(weights, prefix, context, height, width);
+      const mean = weights.has(`${prefix}.mean.weight`)
+        ? pointwise(weights, `${prefix}.mean`, x, n).map((m) => Math.min(Math.max(m, -MEAN_MAX), MEAN_MAX))
+        : new Float64Array(dims * n);
       const node = new Int32Array(places.length).fill(1);
       for (let bit = 0; bit < num_bits; bit++) {
         const indexes = Int32Array.from(places, (place, i) => {
@@ -58,6 +63,10 @@ export async function decodeTile(weights, shape, quality, reader) {
         });
         const choices = reader.read(name, indexes);
         if (choices === null || choices.includes(MISSING)) {
+          for (let place = 0; place < n; place++) {
+            if (context[2 * dims * n + place]) continue; // decoded
+            for (let d = 0; d < dims; d++) context[(dims + d) * n + place] = mean[d * n + place];
+          }
           return Float32Array.from(sumOf(before, context, dims, n));
         }
         choices.forEach((choice, i) => {
@@ -69,7 +78,9 @@ export async function decodeTile(weights, shape, quality, reader) {
       }
       places.forEach((place, i) => {
         const code = node[i] - 2 ** num_bits;
-        for (let d = 0; d < dims; d++) context[(dims + d) * n + place] = table[code * dims + d];
+        for (let d = 0; d < dims; d++) {
+          context[(dims + d) * n + place] = mean[d * n + place] + table[code * dims + d];
+        }
         done.push(place);
       });
       for (const place of done) context[2 * dims * n + place] = 1;
