@@ -4,9 +4,9 @@
               |------ unshuffle 16 -- P ------+
               +- blocks 1/8 - blocks 1/16 ----+--> y (D, H/16, W/16)
                                               |
-        stage 1: code = quantiser(y - mean)               -> mean + vector
-        stage s: code = quantiser(y - vectors - mean)     -> mean + vector    (s <= stages of quality)
-        stage s: code = quantiser(y - vectors - mean)     -> mean + vector    (s <= stages of file)
+        stage 1: code = quantiser(y - mean)            -> mean + vector
+        stage s: code = quantiser(y - vectors - mean)  -> mean + vector    (s <= stages of quality)
+                                              |
         x_hat <- P^T y_hat + blocks(y_hat) <--+  y_hat = sum of vectors
 
 A stage is a segment of the file, coded in four groups of positions, each code as the choices on
