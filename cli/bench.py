@@ -73,7 +73,8 @@ Examples:
     "--set-metrics",
     "set_metric_list",
     default="",
-    help="Also fid, kid, fid-squeeze, kid-squeeze over all patches of 256, into sets.csv.",
+    help="Also fid, kid, fid-squeeze, kid-squeeze, fid-vgg, kid-vgg over all patches of 256, "
+    "into sets.csv.",
 )
 @click.option("--out", type=_FOLDER, help="Folder of the results.  [default: bench-DATASET]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
