@@ -190,6 +190,7 @@ def summary_table(frame: pd.DataFrame, taught: Taught) -> tuple[list[str], list[
     ]
     columns: list[tuple[str, str, str, Quality | None]] = [
         ("bpp", "bpp", ".4f", None),
+        ("ratio", "ratio", ".1f", None),
         *qualities[:1],
         ("psnr_of_mean_mse", "(of mean MSE)", ".2f", None),
         *qualities[1:],

@@ -29,9 +29,9 @@ from imgcodec.eval.metrics.backbones import (
     weights_folders,
 )
 from imgcodec.eval.metrics.base import MetricError, MetricOptions, RgbArray
+from imgcodec.eval.quality import set_metric_names
 
 PATCH_PX = 256
-SET_METRICS = ("fid", "kid", "fid-squeeze", "kid-squeeze", "fid-vgg", "kid-vgg")
 Features = npt.NDArray[np.float32]
 
 _BATCH = 16
@@ -112,8 +112,8 @@ def create_extractors(
         MetricError: unknown metric, or missing package or weights.
     """
     for name in names:
-        if name not in SET_METRICS:
-            raise MetricError(f"unknown set metric {name!r}: use {', '.join(SET_METRICS)}")
+        if name not in set_metric_names():
+            raise MetricError(f"unknown set metric {name!r}: use {', '.join(set_metric_names())}")
     wanted: dict[str, list[str]] = {}
     for name in names:
         wanted.setdefault(name.partition("-")[2] or "inception", []).append(name)
