@@ -280,13 +280,14 @@ def _report(
 
 
 def _sets(plan: BenchPlan, names: Sequence[str], out: Path, resume: bool, console: Console) -> None:
+    from imgcodec.eval.bench import SETS_FILE
     from imgcodec.eval.sets import run_sets
 
     names = [name.strip() for name in names if name.strip()]
     rows = run_sets(
         plan,
         names,
-        out / "sets.csv",
+        out / SETS_FILE,
         lambda row: console.note(f"{row.codec} {row.setting}: {row.error or row.values}"),
         resume=resume,
     )

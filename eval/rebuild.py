@@ -1,0 +1,216 @@
+"""All results of the documents anew: what `eval/results/plan.yaml` lists, measured and drawn.
+
+    python -m imgcodec.eval.rebuild                  # what is missing; `make results`
+    python -m imgcodec.eval.rebuild --only kodak
+    python -m imgcodec.eval.rebuild --only kodak --limit 1 --points 2 --out /tmp/results
+
+A run that was stopped goes on where it was. Rows are kept while the plan asks for them and their
+codec still describes itself as it did: new weights, or another version of a library, are measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from imgcodec.codec.errors import CodecError
+from imgcodec.codec.files import write_atomically
+from imgcodec.datasets.manifest import data_root
+from imgcodec.eval import bench
+from imgcodec.eval.documents import with_tables
+from imgcodec.eval.plan import MadeFile, Run, load_plan
+from imgcodec.eval.plots import set_plots, write_plots
+from imgcodec.eval.quality import QUALITIES, quality_of
+from imgcodec.eval.results import RunInfo, keep_lines
+from imgcodec.eval.runner import Bench, BenchPlan, Progress
+from imgcodec.eval.sets import SetRow, run_sets
+from imgcodec.pool import num_processors
+
+ROOT = Path("eval/results")
+PLAN_FILE = "plan.yaml"
+_JPEG_QUALITY = 90
+_EVERY_ROWS = 20
+
+Report = Callable[[str], None]
+
+
+def measure(run: Run, plan: BenchPlan, folder: Path, jobs: int, report: Report) -> tuple[int, int]:
+    """Measure what is missing of a run, draw it, and return the numbers of new and failed rows.
+
+    Args:
+        run: says the metrics of sets.
+        plan: of the run.
+        folder: of its results.
+        jobs: worker processes.
+        report: takes lines of progress.
+    """
+    new = 0
+
+    def progress(state: Progress) -> None:
+        nonlocal new
+        new += 1
+        if new % _EVERY_ROWS == 0 or state.done == state.total:
+            report(f"{state.done} of {state.total} rows, {state.errors} failed")
+
+    forget_changed(folder, plan, bench.run_info(plan, jobs))
+    rows, info, failed = bench.run(plan, folder, resume=True, jobs=jobs, progress=progress)
+    write_plots(rows, folder, taught=info.taught, suffixes=(".png",))
+    if run.set_metrics:
+        measured: list[SetRow] = []
+        path = folder / bench.SETS_FILE
+        sets = run_sets(plan, run.set_metrics, path, measured.append, resume=True)
+        set_plots(pd.read_csv(path), folder)
+        failed += sum(bool(row.error) for row in sets)
+        new += len(measured)
+    return new, failed
+
+
+def forget_changed(folder: Path, plan: BenchPlan, info: RunInfo) -> None:
+    """Leave out rows that a plan no longer asks for, and those of codecs that have changed.
+
+    Args:
+        folder: of a run, or one that is not there yet.
+        plan: what is to be measured.
+        info: record of the run to come, with what its codecs say of themselves.
+    """
+    if not (folder / bench.INFO_FILE).is_file():
+        return
+    old = RunInfo.load(folder / bench.INFO_FILE)
+    asked = Bench(plan)
+    same = {name for name, text in info.codecs.items() if old.codecs.get(name) == text}
+    kept = {key[2:] for key in map(asked.key, asked.tasks()) if key[2] in same}  # codec, setting
+    for name in (bench.ROWS_FILE, bench.SETS_FILE):
+        if (folder / name).is_file():
+            keep_lines(folder / name, lambda line: (line["codec"], line["setting"]) in kept)
+    options = old.options | {"codecs": info.options["codecs"]}
+    dataclasses.replace(old, options=options).save(folder / bench.INFO_FILE)
+
+
+def make_files(files: Mapping[str, MadeFile], root: Path, report: Report) -> list[str]:
+    """Make the files that are missing and return the names of those that could not be made."""
+    failed = []
+    folders: dict[str, tuple[Path, bytes]] = {}
+    with tempfile.TemporaryDirectory(prefix="imgcodec-results-") as work:
+        for name, made in files.items():
+            if (root / name).is_file():
+                continue
+            report(f"{name}: {made.run}")
+            try:
+                if made.run not in folders:
+                    folder = Path(work, str(len(folders)))
+                    folder.mkdir()
+                    folders[made.run] = folder, _output(made.run, folder)
+                folder, output = folders[made.run]
+                _place(folder / made.take if made.take else None, output, root / name)
+            except (OSError, subprocess.CalledProcessError) as error:
+                report(f"{name} failed: {error}")
+                failed.append(name)
+    return failed
+
+
+def _output(command: str, folder: Path) -> bytes:
+    """Run a command of the plan and return what it printed."""
+    program, *rest = shlex.split(command)
+    start = {"imgcodec": ["-m", "imgcodec"], "python": []}[program]
+    fields = {"folder": str(folder), "data": str(data_root())}
+    arguments = [part.format(**fields) for part in rest]
+    result = subprocess.run(
+        [sys.executable, *start, *arguments], stdout=subprocess.PIPE, check=True
+    )
+    return result.stdout
+
+
+def _place(source: Path | None, output: bytes, target: Path) -> None:
+    """Write a file, or what a command printed, to its place; a picture may change its format."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source is None or source.suffix == target.suffix:
+        write_atomically(target, output if source is None else source.read_bytes())
+        return
+    with Image.open(source) as picture:
+        picture.convert("RGB").save(target, quality=_JPEG_QUALITY)
+
+
+def document(runs: Mapping[str, Run], root: Path) -> str:
+    """Return the page of all runs that were made: figures and tables."""
+    text = [
+        "# Results",
+        f"`make results` makes this page and what it shows from [{PLAN_FILE}]({PLAN_FILE}).",
+    ]
+    for name, run in runs.items():
+        folder = root / run.folder
+        if not (folder / bench.ROWS_FILE).is_file():
+            continue
+        drawn = {path.stem.removeprefix("rd_"): path for path in sorted(folder.glob("rd_*.png"))}
+        order = [quality.column for quality in QUALITIES]
+        columns = sorted(drawn, key=lambda c: order.index(c) if c in order else len(order))
+        text += [
+            f"## {name}",
+            f"Fewer or more bytes than `{run.anchor}` at equal quality; every file is in "
+            f"[{bench.ROWS_FILE}]({run.folder}/{bench.ROWS_FILE}), what measured it in "
+            f"[{bench.INFO_FILE}]({run.folder}/{bench.INFO_FILE}):",
+            _table(f"{{kind: run-bd, folder: {folder}, anchor: {run.anchor}}}"),
+            *(f"![{quality_of(c).label}]({run.folder}/{drawn[c].name})" for c in columns),
+            _table(f"{{kind: run-points, folder: {folder}}}"),
+        ]
+    return with_tables("\n\n".join(text) + "\n")
+
+
+def _table(options: str) -> str:
+    return f"<!-- table: {options} -->\n<!-- end of table -->"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make what is missing of all results, and the page that shows them."""
+    parser = argparse.ArgumentParser(prog="python -m imgcodec.eval.rebuild")
+    parser.add_argument("--plan", type=Path, default=ROOT / PLAN_FILE)
+    parser.add_argument("--only", action="append", help="a run or a file; may be repeated")
+    parser.add_argument("--out", type=Path, default=ROOT, help="root of all results")
+    parser.add_argument("--limit", type=int, help="only the first so many pictures")
+    parser.add_argument("--points", type=int, help="thin ladders to so many settings")
+    parser.add_argument("--jobs", type=int, default=num_processors())
+    parser.add_argument("--device", default="cpu", help="torch device of the metrics")
+    options = parser.parse_args(arguments)
+    if (options.limit or options.points) and options.out == ROOT:
+        parser.error("--limit and --points need an --out of their own")
+
+    plan = load_plan(options.plan)
+    wanted = options.only or [*plan.runs, *plan.files]
+    unknown = set(wanted) - {*plan.runs, *plan.files}
+    if unknown:
+        parser.error(f"the plan has no {', '.join(sorted(unknown))}")
+    failed: list[str] = []
+    where = bench.metric_options(options.device, None, None)
+    for name in (name for name in plan.runs if name in wanted):
+        run = plan.runs[name]
+        todo = run.plan(where, options.limit, options.points)
+        report = functools.partial(_say, name)
+        try:
+            new, bad = measure(run, todo, options.out / run.folder, options.jobs, report)
+        except CodecError as error:
+            raise SystemExit(f"{name}: {error}") from error
+        report(f"{new} rows measured")
+        failed += [f"{bad} rows of {name}"] if bad else []
+    files = {name: made for name, made in plan.files.items() if name in wanted}
+    failed += make_files(files, options.out, functools.partial(_say, "files"))
+    page = document(plan.runs, options.out)
+    write_atomically(options.out / "README.md", page.encode())
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+def _say(name: str, line: str) -> None:
+    print(f"{name}: {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
