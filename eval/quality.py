@@ -250,7 +250,7 @@ def _set_quality(kind: str, title: str, source: str, digits: int, network: str) 
     return Quality(
         column=f"{kind}{suffix}".replace("-", "_"),
         name=f"{kind}{suffix}",
-        label=f"{kind.upper()} ({label})",
+        label=f"{kind}{suffix}" if suffix else kind.upper(),
         title=f"{title}, patches of 256 px, {label}",
         source=source,
         maker=f"distribution.{maker}",

@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from imgcodec.eval import bench
 from imgcodec.eval.documents import with_tables
 from imgcodec.eval.plan import MadeFile, Run, load_plan
 from imgcodec.eval.plots import set_plots, write_plots
-from imgcodec.eval.quality import QUALITIES, quality_of
+from imgcodec.eval.quality import QUALITIES, TAUGHT_NOTE, quality_of
 from imgcodec.eval.results import RunInfo, keep_lines
 from imgcodec.eval.runner import Bench, BenchPlan, Progress
 from imgcodec.eval.sets import SetRow, run_sets
@@ -161,6 +162,7 @@ def document(runs: Mapping[str, Run], root: Path) -> str:
             _table(f"{{kind: run-bd, folder: {folder}, anchor: {run.anchor}}}"),
             *(f"![{quality_of(c).label}]({run.folder}/{drawn[c].name})" for c in columns),
             _table(f"{{kind: run-points, folder: {folder}}}"),
+            TAUGHT_NOTE,
         ]
     return with_tables("\n\n".join(text) + "\n")
 
@@ -194,11 +196,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run = plan.runs[name]
         todo = run.plan(where, options.limit, options.points)
         report = functools.partial(_say, name)
+        started = time.monotonic()
         try:
             new, bad = measure(run, todo, options.out / run.folder, options.jobs, report)
         except CodecError as error:
             raise SystemExit(f"{name}: {error}") from error
-        report(f"{new} rows measured")
+        report(f"{new} rows measured in {time.monotonic() - started:.0f} s")
         failed += [f"{bad} rows of {name}"] if bad else []
     files = {name: made for name, made in plan.files.items() if name in wanted}
     failed += make_files(files, options.out, functools.partial(_say, "files"))
