@@ -61,10 +61,11 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class MadeFile:
-    """A file that a command makes: `run` and `take` as the plan has them."""
+    """A file that a command makes: the keys are explained in the plan."""
 
     run: str
     take: str = ""
+    is_halved: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import io
 import shlex
 import subprocess
 import sys
@@ -39,7 +40,7 @@ from imgcodec.pool import num_processors
 
 ROOT = Path("eval/results")
 PLAN_FILE = "plan.yaml"
-_JPEG_QUALITY = 90
+_JPEG_QUALITY = 85
 _EVERY_ROWS = 20
 
 Report = Callable[[str], None]
@@ -110,20 +111,23 @@ def make_files(files: Mapping[str, MadeFile], root: Path, report: Report) -> lis
                 if made.run not in folders:
                     folder = Path(work, str(len(folders)))
                     folder.mkdir()
-                    folders[made.run] = folder, _output(made.run, folder)
+                    folders[made.run] = folder, _output(made.run, folder, root)
                 folder, output = folders[made.run]
-                _place(folder / made.take if made.take else None, output, root / name)
+                if made.take:
+                    _place(folder / made.take, root / name, made.is_halved)
+                else:
+                    _write(root / name, output)
             except (OSError, subprocess.CalledProcessError) as error:
                 report(f"{name} failed: {error}")
                 failed.append(name)
     return failed
 
 
-def _output(command: str, folder: Path) -> bytes:
+def _output(command: str, folder: Path, root: Path) -> bytes:
     """Run a command of the plan and return what it printed."""
     program, *rest = shlex.split(command)
     start = {"imgcodec": ["-m", "imgcodec"], "python": []}[program]
-    fields = {"folder": str(folder), "data": str(data_root())}
+    fields = {"folder": str(folder), "data": str(data_root()), "root": str(root)}
     arguments = [part.format(**fields) for part in rest]
     result = subprocess.run(
         [sys.executable, *start, *arguments], stdout=subprocess.PIPE, check=True
@@ -131,26 +135,33 @@ def _output(command: str, folder: Path) -> bytes:
     return result.stdout
 
 
-def _place(source: Path | None, output: bytes, target: Path) -> None:
-    """Write a file, or what a command printed, to its place; a picture may change its format."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source is None or source.suffix == target.suffix:
-        write_atomically(target, output if source is None else source.read_bytes())
+def _place(source: Path, target: Path, is_halved: bool) -> None:
+    """Bring a file to its place; a picture may change its format and its size."""
+    if source.suffix == target.suffix and not is_halved:
+        _write(target, source.read_bytes())
         return
-    with Image.open(source) as picture:
-        picture.convert("RGB").save(target, quality=_JPEG_QUALITY)
+    with Image.open(source) as opened:
+        picture = opened.convert("RGB")
+    if is_halved:
+        picture = picture.reduce(2)
+    buffer = io.BytesIO()
+    picture.save(buffer, Image.registered_extensions()[target.suffix], quality=_JPEG_QUALITY)
+    _write(target, buffer.getvalue())
+
+
+def _write(target: Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, data)
 
 
 def document(runs: Mapping[str, Run], root: Path) -> str:
-    """Return the page of all runs that were made: figures and tables."""
+    """Return the page of runs that were made: figures and tables."""
     text = [
         "# Results",
         f"`make results` makes this page and what it shows from [{PLAN_FILE}]({PLAN_FILE}).",
     ]
     for name, run in runs.items():
         folder = root / run.folder
-        if not (folder / bench.ROWS_FILE).is_file():
-            continue
         drawn = {path.stem.removeprefix("rd_"): path for path in sorted(folder.glob("rd_*.png"))}
         order = [quality.column for quality in QUALITIES]
         columns = sorted(drawn, key=lambda c: order.index(c) if c in order else len(order))
@@ -205,8 +216,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         failed += [f"{bad} rows of {name}"] if bad else []
     files = {name: made for name, made in plan.files.items() if name in wanted}
     failed += make_files(files, options.out, functools.partial(_say, "files"))
-    page = document(plan.runs, options.out)
-    write_atomically(options.out / "README.md", page.encode())
+    made = {
+        n: r for n, r in plan.runs.items() if (options.out / r.folder / bench.ROWS_FILE).is_file()
+    }
+    if made:
+        write_atomically(options.out / "README.md", document(made, options.out).encode())
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 
