@@ -14,7 +14,8 @@ from imgcodec.cli.console import Console, console_options, format_table
 from imgcodec.cli.console import Progress as Show
 from imgcodec.cli.errors import Failure
 from imgcodec.cli.values import CODEC, CODECS, DATASET
-from imgcodec.eval.quality import TAUGHT_NOTE, metric_names, set_metric_names
+from imgcodec.eval.quality import TAUGHT_NOTE, metric_names
+from imgcodec.eval.set_quality import set_metric_names
 
 if TYPE_CHECKING:
     import pandas as pd

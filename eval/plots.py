@@ -18,12 +18,12 @@ from imgcodec.eval.curves import (
 )
 from imgcodec.eval.quality import (
     QUALITIES,
-    SET_QUALITIES,
     TAUGHT_NOTE,
     Quality,
     Taught,
     quality_of,
 )
+from imgcodec.eval.set_quality import SET_QUALITIES
 from imgcodec.eval.style import codec_order, codec_styles, overlay_color, overlay_order
 
 if TYPE_CHECKING:

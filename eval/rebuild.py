@@ -32,9 +32,10 @@ from imgcodec.eval import bench
 from imgcodec.eval.documents import with_tables
 from imgcodec.eval.plan import MadeFile, Run, load_plan
 from imgcodec.eval.plots import set_plots, write_plots
-from imgcodec.eval.quality import QUALITIES, TAUGHT_NOTE, quality_of
+from imgcodec.eval.quality import QUALITIES, TAUGHT_NOTE
 from imgcodec.eval.results import RunInfo, keep_lines
 from imgcodec.eval.runner import Bench, BenchPlan, Progress
+from imgcodec.eval.set_quality import SET_QUALITIES
 from imgcodec.eval.sets import SetRow, run_sets
 from imgcodec.pool import num_processors
 
@@ -162,16 +163,18 @@ def document(runs: Mapping[str, Run], root: Path) -> str:
     ]
     for name, run in runs.items():
         folder = root / run.folder
-        drawn = {path.stem.removeprefix("rd_"): path for path in sorted(folder.glob("rd_*.png"))}
-        order = [quality.column for quality in QUALITIES]
-        columns = sorted(drawn, key=lambda c: order.index(c) if c in order else len(order))
+        drawn = {path.stem.removeprefix("rd_"): path for path in folder.glob("rd_*.png")}
+        shown = [q for q in (*QUALITIES, *SET_QUALITIES) if q.column in drawn]
         text += [
             f"## {name}",
             f"Fewer or more bytes than `{run.anchor}` at equal quality; every file is in "
             f"[{bench.ROWS_FILE}]({run.folder}/{bench.ROWS_FILE}), what measured it in "
             f"[{bench.INFO_FILE}]({run.folder}/{bench.INFO_FILE}):",
             _table(f"{{kind: run-bd, folder: {folder}, anchor: {run.anchor}}}"),
-            *(f"![{quality_of(c).label}]({run.folder}/{drawn[c].name})" for c in columns),
+            *(
+                f"![{quality.label}]({run.folder}/{drawn[quality.column].name})"
+                for quality in shown
+            ),
             _table(f"{{kind: run-points, folder: {folder}}}"),
             TAUGHT_NOTE,
         ]

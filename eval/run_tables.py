@@ -8,8 +8,9 @@ import pandas as pd
 
 from imgcodec.eval.bdtable import bd_table
 from imgcodec.eval.bench import INFO_FILE, ROWS_FILE, SETS_FILE, summary_table
-from imgcodec.eval.quality import SET_QUALITIES, quality_of
+from imgcodec.eval.quality import quality_of
 from imgcodec.eval.results import RunInfo, read_rows
+from imgcodec.eval.set_quality import SET_QUALITIES
 
 
 def run_points(folder: str) -> list[list[str]]:

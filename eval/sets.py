@@ -59,7 +59,7 @@ def run_sets(
 
     Args:
         plan: what to measure (its per-image metrics are not used).
-        names: some of `quality.SET_QUALITIES`.
+        names: some of `set_quality.SET_QUALITIES`.
         path: CSV file, rewritten after every setting.
         progress: called after every setting that is measured.
         resume: keep the rows of an earlier run of the same plan that have all of these metrics.

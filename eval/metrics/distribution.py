@@ -29,7 +29,7 @@ from imgcodec.eval.metrics.backbones import (
     weights_folders,
 )
 from imgcodec.eval.metrics.base import MetricError, MetricOptions, RgbArray
-from imgcodec.eval.quality import set_metric_names
+from imgcodec.eval.set_quality import set_metric_names
 
 PATCH_PX = 256
 Features = npt.NDArray[np.float32]

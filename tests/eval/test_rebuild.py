@@ -19,8 +19,9 @@ from imgcodec.eval.anchors.pillow_codecs import PillowCodec
 from imgcodec.eval.anchors.registry import check_codec_name
 from imgcodec.eval.metrics.base import MetricOptions
 from imgcodec.eval.plan import load_plan
-from imgcodec.eval.quality import find_quality, set_metric_names
+from imgcodec.eval.quality import find_quality
 from imgcodec.eval.results import read_rows
+from imgcodec.eval.set_quality import set_metric_names
 from tests.eval.test_sets import mean_colours
 
 
