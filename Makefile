@@ -14,7 +14,7 @@ WORKERS ?= 2
 PACKAGES := cli codec configs datasets eval web
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format web web-test train bench tables graphs build clean
+.PHONY: help install demo test test-all lint format web web-test train bench results tables graphs build clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,8 +82,12 @@ train: $(VENV)/.full  ## train the beta model on the shards below IMGCODEC_DATA
 bench: $(VENV)/.full  ## measure against other codecs on DATASET=kodak, write a report
 	$(BIN)/imgcodec bench --dataset $(DATASET) --out runs/bench --resume
 
-tables: $(VENV)/.full  ## make the tables of README.md and MODELS.md anew from eval/results
-	$(BIN)/python -m imgcodec.eval.documents README.md MODELS.md
+results: $(VENV)/.full  ## measure and draw what eval/results/plan.yaml lists and lacks; ARGS="--only kodak"
+	$(BIN)/python -m imgcodec.eval.rebuild $(ARGS)
+	$(MAKE) --no-print-directory tables
+
+tables: $(VENV)/.full  ## make the tables of all documents anew from eval/results
+	$(BIN)/python -m imgcodec.eval.documents README.md MODELS.md $(wildcard eval/results/README.md)
 
 graphs: $(VENV)/.full  ## make the graphs of all weights anew: their networks, to run without torch
 	$(BIN)/python -m imgcodec.codec.training.graphs codec/weights/*.safetensors

@@ -15,6 +15,7 @@ from imgcodec.cli.console import Progress as Show
 from imgcodec.cli.errors import Failure
 from imgcodec.cli.values import CODEC, CODECS, DATASET
 from imgcodec.eval.quality import TAUGHT_NOTE, metric_names
+from imgcodec.eval.set_quality import set_metric_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +74,7 @@ Examples:
     "--set-metrics",
     "set_metric_list",
     default="",
-    help="Also fid, kid, fid-squeeze, kid-squeeze over all patches of 256, into sets.csv.",
+    help=f"Also {', '.join(set_metric_names())} over all patches of 256, into sets.csv.",
 )
 @click.option("--out", type=_FOLDER, help="Folder of the results.  [default: bench-DATASET]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
@@ -155,7 +156,7 @@ def command(console: Console, **options: Any) -> None:
     for path in written:
         console.note(f"wrote {path}")
     if options["set_metric_list"]:
-        _sets(plan, options["set_metric_list"].split(","), out, console)
+        _sets(plan, options["set_metric_list"].split(","), out, options["resume"], console)
     if baseline is not None:
         _gate(rows, baseline, options, console)
     if errors:
@@ -279,15 +280,17 @@ def _report(
     return [*written, page]
 
 
-def _sets(plan: BenchPlan, names: Sequence[str], out: Path, console: Console) -> None:
+def _sets(plan: BenchPlan, names: Sequence[str], out: Path, resume: bool, console: Console) -> None:
+    from imgcodec.eval.bench import SETS_FILE
     from imgcodec.eval.sets import run_sets
 
     names = [name.strip() for name in names if name.strip()]
     rows = run_sets(
         plan,
         names,
-        out / "sets.csv",
+        out / SETS_FILE,
         lambda row: console.note(f"{row.codec} {row.setting}: {row.error or row.values}"),
+        resume=resume,
     )
     failed = [row for row in rows if row.error]
     if failed:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CODECS = ("imgcodec-beta", "jpeg", "webp", "avif")
 EXPORTS = {"compressai": export_compressai, "codec-compare": export_codec_compare}
-ROWS_FILE, INFO_FILE = "rows.csv", "run.json"
+ROWS_FILE, INFO_FILE, SETS_FILE = "rows.csv", "run.json", "sets.csv"
 _PACKAGES = (
     *("imgcodec", "torch", "numpy", "pillow"),
     *dict.fromkeys(quality.package for quality in QUALITIES if quality.package),
@@ -190,6 +190,7 @@ def summary_table(frame: pd.DataFrame, taught: Taught) -> tuple[list[str], list[
     ]
     columns: list[tuple[str, str, str, Quality | None]] = [
         ("bpp", "bpp", ".4f", None),
+        ("ratio", "ratio", ".1f", None),
         *qualities[:1],
         ("psnr_of_mean_mse", "(of mean MSE)", ".2f", None),
         *qualities[1:],

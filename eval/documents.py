@@ -27,6 +27,7 @@ from imgcodec.eval.bdtable import BdEntry, bd_table
 from imgcodec.eval.quality import Quality, quality_of, taught_columns
 from imgcodec.eval.regression import against_baseline
 from imgcodec.eval.results import read_rows, summarise
+from imgcodec.eval.run_tables import run_bd_rates, run_points
 from imgcodec.eval.training_table import epochs
 
 _TABLE = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -180,6 +181,8 @@ KINDS: dict[str, Callable[..., list[list[str]]]] = {
     "epochs": epochs,
     "held-out": held_out,
     "model": model_facts,
+    "run-bd": run_bd_rates,
+    "run-points": run_points,
 }
 
 

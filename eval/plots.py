@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,14 @@ from imgcodec.eval.curves import (
     overlay_curve,
     usable_rows,
 )
-from imgcodec.eval.quality import QUALITIES, TAUGHT_NOTE, Quality, Taught, quality_of
+from imgcodec.eval.quality import (
+    QUALITIES,
+    TAUGHT_NOTE,
+    Quality,
+    Taught,
+    quality_of,
+)
+from imgcodec.eval.set_quality import SET_QUALITIES
 from imgcodec.eval.style import codec_order, codec_styles, overlay_color, overlay_order
 
 if TYPE_CHECKING:
@@ -33,6 +41,7 @@ def write_plots(
     out_dir: str | Path,
     overlays: Overlays | None = None,
     taught: Taught | None = None,
+    suffixes: Sequence[str] = (".svg", ".png"),
 ) -> list[Path]:
     """Write `rd_<metric>.svg` and `.png` for every metric the rows hold.
 
@@ -41,6 +50,7 @@ def write_plots(
         out_dir: folder, created if absent.
         overlays: published curves, name to points with `bpp` and metric keys.
         taught: codec name to columns of the metrics that taught it, where it gets a dagger.
+        suffixes: kinds of files.
 
     Returns:
         The paths written; none when no row succeeded.
@@ -49,7 +59,7 @@ def write_plots(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for metric in available_metrics(usable_rows(rows)):
-        for suffix in (".svg", ".png"):
+        for suffix in suffixes:
             path = folder / f"rd_{metric.column}{suffix}"
             rd_plot(rows, metric.column, path, overlays=overlays, taught=taught)
             written.append(path)
@@ -90,6 +100,36 @@ def rd_plot(
                 curves[codec] = [(point.bpp, point.value) for point in points]
     if not curves:
         raise ValueError(f"no row has a value for {metric!r}")
+    return _save(curves, quality, _title(usable), Path(path), overlays or {}, taught or {})
+
+
+def set_plots(rows: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write `rd_<metric>.png` for every metric of sets in a table of `imgcodec.eval.sets`."""
+    written = []
+    for quality in SET_QUALITIES:
+        if quality.column not in rows or not rows[quality.column].notna().any():
+            continue
+        good = rows[rows[quality.column].notna()].sort_values("bpp")
+        curves = {
+            codec: list(zip(part["bpp"], part[quality.column], strict=True))
+            for codec in codec_order(list(dict.fromkeys(rows["codec"])))
+            if len(part := good[good["codec"] == codec])
+        }
+        title = f"{', '.join(rows['dataset'].unique())}: {rows['patches'].max()} patches of 256 px"
+        path = folder / f"rd_{quality.column}.png"
+        written.append(_save(curves, quality, title, path, {}, {}))
+    return written
+
+
+def _save(
+    curves: dict[str, list[tuple[float, float]]],
+    quality: Quality,
+    title: str,
+    target: Path,
+    overlays: Overlays,
+    taught: Taught,
+) -> Path:
+    """Draw curves, codec to (bpp, value) by rising bpp, into a file."""
     # The object interface leaves the user's matplotlib backend and settings alone.
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -99,11 +139,10 @@ def rd_plot(
         figure = Figure(figsize=(8.2, 5.4), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        _draw(axes, curves, quality, overlays or {}, taught or {})
-        if any(quality.taught_mark((taught or {}).get(codec, ())) for codec in curves):
+        _draw(axes, curves, quality, overlays, taught)
+        if any(quality.taught_mark(taught.get(codec, ())) for codec in curves):
             figure.supxlabel(TAUGHT_NOTE, fontsize=8, color=_QUIET)
-        axes.set_title(_title(usable), loc="left", fontsize=12, color=_INK, pad=12)
-        target = Path(path)
+        axes.set_title(title, loc="left", fontsize=12, color=_INK, pad=12)
         metadata = {"Date": None} if target.suffix == ".svg" else {}
         figure.savefig(target, dpi=160, metadata=metadata, facecolor="white")
     return target

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -124,6 +124,14 @@ def read_rows(path: Path) -> pd.DataFrame:
 def write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Write records, at least one and all with the same names, as a CSV file with a header."""
     write_atomically(path, _to_csv(records, tuple(records[0])).encode())
+
+
+def keep_lines(path: Path, is_wanted: Callable[[dict[str, str]], bool]) -> None:
+    """Leave out the lines of a CSV file that are not wanted, and an unfinished last one."""
+    text = path.read_text(encoding="utf-8")
+    reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
+    kept = [line for line in reader if is_wanted(line)]
+    write_atomically(path, _to_csv(kept, tuple(reader.fieldnames or ())).encode())
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:

@@ -1,9 +1,10 @@
 """FID and KID between the patches of originals and of decoded images.
 
 Patches of 256 pixels as in HiFiC: a grid from the corner, and the same grid moved by half a patch.
-`fid` and `kid` use the Inception network of the original FID; `fid-squeeze` and `kid-squeeze` use
-SqueezeNet 1.1 (ImageNet, mean over positions), are not comparable with published FID, and are
-never called so. Both distances are those of the torch-fidelity package.
+`fid` and `kid` use the Inception network of the original FID. Other networks, both of ImageNet and
+averaged over positions, have their name behind: `-squeeze` is SqueezeNet 1.1 before its classifier,
+`-vgg` VGG-19 up to relu3_1. Their distances are not comparable with published FID, nor with each
+other, and are never called so. Both distances are those of the torch-fidelity package.
 
 Sources: Heusel et al., arXiv 1706.08500; Binkowski et al., arXiv 1801.01401; Mentzer et al.
 (HiFiC), arXiv 2006.09965, A.7.
@@ -21,11 +22,16 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from imgcodec.eval.metrics.backbones import squeezenet_trunk, torchvision_module
+from imgcodec.eval.metrics.backbones import (
+    normalised_vgg_trunk,
+    squeezenet_trunk,
+    torchvision_module,
+    weights_folders,
+)
 from imgcodec.eval.metrics.base import MetricError, MetricOptions, RgbArray
+from imgcodec.eval.set_quality import set_metric_names
 
 PATCH_PX = 256
-SET_METRICS = ("fid", "kid", "fid-squeeze", "kid-squeeze")
 Features = npt.NDArray[np.float32]
 
 _BATCH = 16
@@ -106,14 +112,15 @@ def create_extractors(
         MetricError: unknown metric, or missing package or weights.
     """
     for name in names:
-        if name not in SET_METRICS:
-            raise MetricError(f"unknown set metric {name!r}: use {', '.join(SET_METRICS)}")
+        if name not in set_metric_names():
+            raise MetricError(f"unknown set metric {name!r}: use {', '.join(set_metric_names())}")
     wanted: dict[str, list[str]] = {}
     for name in names:
-        wanted.setdefault("squeeze" if name.endswith("-squeeze") else "inception", []).append(name)
+        wanted.setdefault(name.partition("-")[2] or "inception", []).append(name)
     factories: dict[str, Callable[[MetricOptions], FeatureExtractor]] = {
-        "squeeze": SqueezeFeatures,
         "inception": InceptionFeatures,
+        "squeeze": SqueezeFeatures,
+        "vgg": VggFeatures,
     }
     return {backbone: (factories[backbone](options), used) for backbone, used in wanted.items()}
 
@@ -142,6 +149,25 @@ class SqueezeFeatures:
             return self._trunk((batch.float() / 255.0 - mean) / std).mean(dim=(2, 3))
 
         return _in_batches(forward, patches, self._device)
+
+
+class VggFeatures:
+    """VGG-19 up to relu3_1, averaged over positions: 256 numbers a patch.
+
+    So early in a network they see texture, blur and blocks rather than what is shown.
+    """
+
+    def __init__(self, options: MetricOptions) -> None:
+        self._trunk = normalised_vgg_trunk(options)
+        self._device = options.device
+
+    def __call__(self, patches: npt.NDArray[np.uint8]) -> Features:
+        """Return (N, 256) features of uint8 patches."""
+        return _in_batches(
+            lambda batch: self._trunk(batch.float() / 255.0).mean(dim=(2, 3)),
+            patches,
+            self._device,
+        )
 
 
 class InceptionFeatures:
@@ -178,11 +204,8 @@ def _in_batches(forward: Any, patches: npt.NDArray[np.uint8], device: str) -> Fe
 def _inception_weights(options: MetricOptions) -> Path:
     import torch
 
-    folders = [options.weights_dir] if options.weights_dir else []
-    if options.data_root:
-        folders.append(options.data_root / "weights")
     cached = Path(torch.hub.get_dir()) / "checkpoints" / _INCEPTION_FILE
-    for path in (*(folder / _INCEPTION_FILE for folder in folders), cached):
+    for path in (*(folder / _INCEPTION_FILE for folder in weights_folders(options)), cached):
         if path.is_file():
             return path
     try:
@@ -193,7 +216,7 @@ def _inception_weights(options: MetricOptions) -> Path:
         raise MetricError(
             f"no Inception weights for FID, and {_INCEPTION_URL} cannot be fetched ({error}): "
             f"put {_INCEPTION_FILE} into a folder and name it with --weights-dir, or use "
-            "fid-squeeze, which is another number"
+            "fid-squeeze or fid-vgg, which are other numbers"
         ) from error
     return cached
 

@@ -8,13 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
 from imgcodec.eval.metrics import MetricError, MetricOptions
+from imgcodec.eval.metrics.backbones import (
+    NORMALISED_VGG_FILE,
+    normalised_vgg_trunk,
+    torchvision_module,
+)
 from imgcodec.eval.metrics.distribution import (
     create_extractors,
     frechet_distance,
     kernel_distance,
     patches_of,
+    set_distance,
 )
 
 torch = pytest.importorskip("torch")
@@ -74,23 +81,78 @@ def test_patches_are_two_grids_half_a_patch_apart() -> None:
     assert len(patches_of(rgb[:255])) == 0
 
 
-def test_squeezenet_features_separate_noise_from_the_picture(data_dir: Path) -> None:
-    from PIL import Image
-
-    (extract, names) = create_extractors(
-        ["fid-squeeze", "kid-squeeze"], MetricOptions(data_root=data_dir)
-    )["squeeze"]
-    assert names == ["fid-squeeze", "kid-squeeze"]
+@pytest.fixture(scope="module")
+def patches(data_dir: Path) -> np.ndarray:
     rgb = np.asarray(Image.open(data_dir / "kodak" / "kodim05.png"))
-    originals = patches_of(rgb, 128)
-    noise = np.random.default_rng(0).normal(0, 1, originals.shape)
-    found = extract(originals)
-    assert found.shape == (len(originals), 512)
-    near, far = (
-        frechet_distance(found, extract(np.clip(originals + s * noise, 0, 255).astype(np.uint8)))
-        for s in (3, 25)
-    )
+    return patches_of(rgb, 128)
+
+
+@pytest.fixture(scope="module", params=[("squeeze", 512), ("vgg", 256)], ids=lambda p: p[0])
+def backbone(request, data_dir: Path):
+    """Name, feature extractor and number of features of a network whose weights are data."""
+    name, size = request.param
+    names = [f"fid-{name}", f"kid-{name}"]
+    extractors = create_extractors(names, MetricOptions(data_root=data_dir))
+    assert list(extractors) == [name]
+    extract, used = extractors[name]
+    assert used == names
+    return name, extract, size
+
+
+def test_equal_sets_are_at_no_distance_and_noise_takes_them_apart(backbone, patches) -> None:
+    name, extract, size = backbone
+    found = extract(patches)
+    assert found.shape == (len(patches), size)
+    noise = np.random.default_rng(0).normal(0, 1, patches.shape)
+    noisy = [extract(np.clip(patches + s * noise, 0, 255).astype(np.uint8)) for s in (3, 25)]
+    same, near, far = (set_distance(f"fid-{name}", found, other) for other in (found, *noisy))
+    assert same == pytest.approx(0.0, abs=1e-6 * far)
     assert 0 < near < far
+    near, far = (set_distance(f"kid-{name}", found, other) for other in noisy)
+    assert near < far > 0
+
+
+def test_blur_raises_the_distance_more_the_wider_it_is(backbone, patches) -> None:
+    name, extract, _ = backbone
+    found = extract(patches)
+
+    def blurred(radius: float) -> np.ndarray:
+        kernel = ImageFilter.GaussianBlur(radius)
+        return np.stack([np.asarray(Image.fromarray(patch).filter(kernel)) for patch in patches])
+
+    near, far = (set_distance(f"fid-{name}", found, extract(blurred(r))) for r in (0.6, 2.0))
+    assert 0 < near < far
+
+
+def test_vgg_features_are_those_of_torchvisions_layers(data_dir: Path) -> None:
+    """Layers 0 to 11 of its vgg19 with our weights; where padding cannot reach, the same numbers.
+
+    Its padding is of zeros, ours reflects the picture, so borders are left out.
+    """
+    from safetensors.torch import load_file
+
+    options = MetricOptions(data_root=data_dir)
+    trunk = normalised_vgg_trunk(options)
+    state = load_file(data_dir / "weights" / NORMALISED_VGG_FILE)
+    theirs = torchvision_module("a test").models.vgg19(weights=None).features[:12].eval()
+    convolutions = [layer for layer in theirs if isinstance(layer, torch.nn.Conv2d)]
+    names = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")
+    for layer, name in zip(convolutions, names, strict=True):
+        layer.load_state_dict({key: state[f"{name}.{key}"] for key in ("weight", "bias")})
+    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    bgr = 255.0 * x.flip(1) - torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
+    with torch.inference_mode():
+        ours, expected = trunk(x), theirs(bgr)
+    assert ours.shape == expected.shape == (1, 256, 16, 16)
+    inside = (..., slice(4, -4), slice(4, -4))
+    assert torch.allclose(ours[inside], expected[inside], rtol=1e-3, atol=1e-4)
+    assert float(expected[inside].std()) > 0.1
+    assert not torch.allclose(ours, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_missing_vgg_weights_say_which_file_is_wanted(tmp_path: Path) -> None:
+    with pytest.raises(MetricError, match=NORMALISED_VGG_FILE):
+        create_extractors(["fid-vgg"], MetricOptions(weights_dir=tmp_path))
 
 
 def test_fid_without_inception_weights_points_to_the_other_name(monkeypatch, tmp_path) -> None:
@@ -99,7 +161,7 @@ def test_fid_without_inception_weights_points_to_the_other_name(monkeypatch, tmp
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(MetricError, match="fid-squeeze, which is another number"):
+    with pytest.raises(MetricError, match="fid-squeeze or fid-vgg, which are other"):
         create_extractors(["fid"], MetricOptions())
     with pytest.raises(MetricError, match="unknown set metric"):
         create_extractors(["fidelity"], MetricOptions())

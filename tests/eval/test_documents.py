@@ -13,9 +13,11 @@ from imgcodec.eval.results import COLUMNS, write_csv
 from tests.eval.rows import ladder
 
 
-@pytest.mark.parametrize("name", ["README.md", "MODELS.md"])
+@pytest.mark.parametrize("name", ["README.md", "MODELS.md", "eval/results/README.md"])
 def test_tables_are_those_of_the_rows(root, name, monkeypatch):
     monkeypatch.chdir(root)
+    if not (root / name).is_file():
+        pytest.skip("make results has not been run")
     text = (root / name).read_text()
     assert "<!-- table:" in text
     assert with_tables(text) == text, "make tables"

@@ -51,3 +51,33 @@ def test_distances_fall_with_the_rate(photos: Path, tmp_path: Path, monkeypatch)
     assert float(written[0]["fid_squeeze"]) == rows[0].values["fid-squeeze"]
     assert written[2]["fid_squeeze"] == ""
     assert "fid" not in written[0]
+
+
+def test_a_run_that_goes_on_measures_what_is_missing_alone(
+    photos: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(
+        sets,
+        "create_extractors",
+        lambda names, options: {"squeeze": (mean_colours, list(names))},
+    )
+    path, names, measured = tmp_path / "sets.csv", ["fid-squeeze"], []
+
+    def run(codecs: str, resume: bool = True) -> list[sets.SetRow]:
+        measured.clear()
+        plan = BenchPlan(str(photos), (codecs, "jpeg2000@0"), ())
+        return sets.run_sets(
+            plan, names, path, lambda row: measured.append(row.setting), resume=resume
+        )
+
+    first = run("jpeg@3,95", resume=False)
+    before = path.read_text()
+    assert measured == ["q=3", "q=95", "bpp=0"]
+    again = run("jpeg@3,95")
+    assert measured == ["bpp=0"], "what failed is tried again"
+    assert (again[:2], path.read_text()) == (first[:2], before)
+    assert [row.setting for row in run("jpeg@3,50,95")] == ["q=3", "q=50", "q=95", "bpp=0"]
+    assert measured == ["q=50", "bpp=0"]
+    names.append("kid-squeeze")
+    run("jpeg@3,95")
+    assert measured == ["q=3", "q=95", "bpp=0"], "a metric more"
