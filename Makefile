@@ -56,7 +56,7 @@ lint: $(VENV)/.full  ## check style (ruff) and types (mypy)
 	$(BIN)/ruff format --check .
 	@mkdir -p build/lint/imgcodec
 	@for name in $(PACKAGES); do ln -sfn ../../../$$name build/lint/imgcodec/$$name; done
-	@for name in __init__ __main__ pillow pool; do \
+	@for name in __init__ __main__ pillow pool processors; do \
 		ln -sf ../../../imgcodec/$$name.py build/lint/imgcodec/; done
 	cd build/lint && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml
 

@@ -209,7 +209,7 @@ def _measure(
     plan: BenchPlan, out: Path, options: dict[str, Any], console: Console
 ) -> tuple[pd.DataFrame, RunInfo, int]:
     from imgcodec.eval import bench
-    from imgcodec.pool import num_processors
+    from imgcodec.processors import num_processors
 
     jobs = options["jobs"] or num_processors()
     try:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import click
 
 from imgcodec.cli.errors import VERBOSE_KEY
-from imgcodec.pool import THREADS_VARIABLE
+from imgcodec.processors import THREADS_VARIABLE
 
 PROGRESS_STEPS = 1000
 PROGRESS_INTERVAL_S = 15.0

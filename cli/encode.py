@@ -293,8 +293,9 @@ def _picture_suffixes() -> frozenset[str]:
     from PIL import Image
 
     known = Image.registered_extensions()
-    return frozenset(suffix for suffix, name in known.items() if name in Image.OPEN) - {SUFFIX}
+    return frozenset(suffix for suffix, name in known.items() if name in Image.OPEN)
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in _picture_suffixes()
+    suffix = path.suffix.lower()
+    return suffix != SUFFIX and suffix in _picture_suffixes()

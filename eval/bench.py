@@ -20,7 +20,7 @@ from imgcodec.eval.metrics.base import MetricOptions, create_metrics
 from imgcodec.eval.quality import QUALITIES, Quality, Taught, quality_of
 from imgcodec.eval.results import ResultsError, RunInfo, read_rows, summarise
 from imgcodec.eval.runner import BenchPlan, Progress, run_bench
-from imgcodec.pool import num_processors
+from imgcodec.processors import num_processors
 
 if TYPE_CHECKING:
     import pandas as pd

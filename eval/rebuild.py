@@ -37,7 +37,7 @@ from imgcodec.eval.results import RunInfo, keep_lines
 from imgcodec.eval.runner import Bench, BenchPlan, Progress
 from imgcodec.eval.set_quality import SET_QUALITIES
 from imgcodec.eval.sets import SetRow, run_sets
-from imgcodec.pool import num_processors
+from imgcodec.processors import num_processors
 
 ROOT = Path("eval/results")
 PLAN_FILE = "plan.yaml"

@@ -18,7 +18,8 @@ from imgcodec.eval.anchors.registry import get_codec
 from imgcodec.eval.measure import Row, measure_row, warm_up
 from imgcodec.eval.metrics.base import Metric, MetricOptions, create_metrics
 from imgcodec.eval.results import RowKey, RowWriter, row_key, sort_rows
-from imgcodec.pool import DIED, num_processors, run_in_processes
+from imgcodec.pool import DIED, run_in_processes
+from imgcodec.processors import num_processors
 
 _CACHED_IMAGES = 2
 

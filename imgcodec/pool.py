@@ -12,19 +12,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from imgcodec.processors import THREADS_VARIABLE, num_processors
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-THREADS_VARIABLE = "OMP_NUM_THREADS"
 DIED = "the process died (killed, or out of memory)"
 """What to say of an item without a result."""
-
-
-def num_processors() -> int:
-    """Return the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def run_in_processes(

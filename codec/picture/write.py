@@ -140,8 +140,10 @@ def format_of(name: str) -> str:
     Raises:
         ImageFormatError: There is no such format, or none that holds pictures.
     """
-    Image.init()
-    format = Image.EXTENSION.get(Path(name).suffix.lower())
+    suffix = Path(name).suffix.lower()
+    if suffix not in Image.EXTENSION:
+        Image.init()  # takes long: all of Pillow's formats
+    format = Image.EXTENSION.get(suffix)
     if format is None or format not in Image.SAVE or format not in _FORMATS:
         raise ImageFormatError(
             f"cannot tell a picture format from {name!r}: use a suffix such as .png"
@@ -167,7 +169,8 @@ def parse_colour(text: str) -> tuple[int, int, int]:
 def _encode(
     image: Image.Image, format: str, suffix: str, background: str | None
 ) -> bytes | memoryview:
-    Image.init()
+    if format not in Image.SAVE:
+        Image.init()
     if format not in _FORMATS or format not in Image.SAVE:
         raise ImageFormatError(f"pictures are not written as {format}")
     traits = _FORMATS[format]

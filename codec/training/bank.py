@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from imgcodec.codec.errors import OptionError
 from imgcodec.codec.training.graphics import draw_graphics
-from imgcodec.pool import num_processors, run_in_processes
+from imgcodec.pool import run_in_processes
+from imgcodec.processors import num_processors
 
 DRAWINGS_OF_A_JOB, PHOTOGRAPHS_OF_A_JOB = 50, 8
 LARGEST_REDUCTION = 2
