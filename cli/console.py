@@ -48,15 +48,32 @@ class Console:
 
     @contextlib.contextmanager
     def progress(self, label: str) -> Iterator[Progress]:
-        """Yield what keeps a bar with the time left on a terminal; elsewhere a line every 15 s."""
+        """Yield what keeps a bar with the time left on a terminal; elsewhere a line every 15 s.
+
+        Work that is done when it first says so gets no bar.
+        """
         stream = sys.stderr
         if self.is_quiet or not stream.isatty():
             yield self._progress_lines(label)
             return
-        with click.progressbar(
-            length=PROGRESS_STEPS, label=label, file=stream, item_show_func=lambda text: text
-        ) as bar:
-            yield lambda share, text="": bar.update(round(share * PROGRESS_STEPS) - bar.pos, text)
+        with contextlib.ExitStack() as stack:
+            bar: Any = None
+
+            def show(share: float, text: str = "") -> None:
+                nonlocal bar
+                if bar is None and share < 1:
+                    bar = stack.enter_context(
+                        click.progressbar(
+                            length=PROGRESS_STEPS,
+                            label=label,
+                            file=stream,
+                            item_show_func=lambda text: text,
+                        )
+                    )
+                if bar is not None:
+                    bar.update(round(share * PROGRESS_STEPS) - bar.pos, text)
+
+            yield show
 
     def _progress_lines(self, label: str) -> Progress:
         last = time.monotonic()

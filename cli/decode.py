@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from imgcodec.cli.batch import BatchOptions, Work, batch_options, find_items, run_batch
+from imgcodec.cli.batch import BatchOptions, batch_options, find_items, run_batch
 from imgcodec.cli.console import Console, console_options, threads_option
 from imgcodec.cli.files import (
     DASH,
@@ -124,7 +124,7 @@ def command(
     IN with the suffix .png. - is stdin or stdout, which gets a PNG. With -o DIR all arguments are
     inputs: files, patterns, and with -r folders; their outputs are PNG files.
     """
-    work: Work = functools.partial(decode_file, **options)
+    work = functools.partial(decode_file, **options)
     if batch.folder is not None:
         found = find_items(arguments, batch, SUFFIX, _is_stream)
         run_batch(found, work, batch, force=force, console=console, describe=_describe)
@@ -134,7 +134,8 @@ def command(
     if target == DASH and console.is_json:
         raise click.UsageError("--json and the picture cannot both go to stdout.")
     picture_format(target)
-    record = work(source, target)
+    with console.progress("decoding") as progress:
+        record = work(source, target, progress=progress)
     if console.is_json:
         console.record({"input": source, "output": target, **record})
     console.note(f"{source} -> {target}: {_describe(record)}")

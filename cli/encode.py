@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imgcodec.cli.batch import BatchOptions, Work, batch_options, find_items, run_batch
+from imgcodec.cli.batch import BatchOptions, batch_options, find_items, run_batch
 from imgcodec.cli.console import Console, console_options, threads_option
 from imgcodec.cli.files import DASH, choose_output, input_and_output, read_source, write_bytes
 from imgcodec.cli.goals import Goal, goal_options, target_of
@@ -127,7 +127,7 @@ def command(
         raise click.UsageError("-m names weights, and so does --tune: give one of them.")
     options["is_measured"] = console.is_verbose
     describe = functools.partial(_describe, is_verbose=console.is_verbose)
-    work: Work = functools.partial(encode_file, **options)
+    work = functools.partial(encode_file, **options)
     if batch.folder is not None:
         found = find_items(arguments, batch, SUFFIX, _is_picture)
         run_batch(found, work, batch, force=force, console=console, describe=describe)
@@ -141,11 +141,9 @@ def command(
     target = choose_output(source, target, SUFFIX, force=force)
     if target == DASH and console.is_json:
         raise click.UsageError("--json and the file cannot both go to stdout.")
-    if options["effort"] > 1:
-        with console.progress(f"effort {options['effort']}") as progress:
-            record = encode_file(source, target, progress=progress, **options)
-    else:
-        record = work(source, target)
+    label = "encoding" if options["effort"] == 1 else f"effort {options['effort']}"
+    with console.progress(label) as progress:
+        record = work(source, target, progress=progress)
     if console.is_json:
         console.record({"input": source, "output": target, **record})
     console.note(f"{source} -> {target}: {describe(record)}")

@@ -62,7 +62,7 @@ def encode(
         target_bpp: the same in bits per pixel.
         target_psnr: search for the smallest file with at least this PSNR of RGB in dB. Beyond
             quality 100, `exact="auto"` makes more and more blocks exact, in the end all.
-        progress: called with the share of the work that is done, where it takes effort; once for
+        progress: called with the share of the work that is done; with a target once for
             each file that a search for a target tries.
         timer: gets the seconds of each stage.
         options: fields of `EncodeOptions`: model, tune, effort, exact, level_bits, metadata,
@@ -165,6 +165,7 @@ def decode(
     crop: tuple[int, int, int, int] | None = None,
     scale: int = 1,
     max_pixels: int = MAX_PIXELS,
+    progress: Progress = lambda _: None,
 ) -> Image.Image:
     """Decompress a `.cvb` file.
 
@@ -185,6 +186,7 @@ def decode(
             sides are rounded up. By 2 to 16 many models make the small picture straight from the
             latents, about as the average would be, in less time and memory.
         max_pixels: refuse larger pictures before anything is allocated.
+        progress: called with the share of the work that is done, of pictures of several tiles.
 
     Returns:
         A PIL image of mode L, LA, RGB or RGBA with ICC profile, EXIF and XMP in its `info`.
@@ -212,4 +214,5 @@ def decode(
         crop=crop,
         scale=scale,
         max_pixels=max_pixels,
+        progress=progress,
     )

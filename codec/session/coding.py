@@ -124,13 +124,15 @@ def decode_latents(
     region: Tile | None = None,
     levels: int | None = None,
     leading_alone: bool = False,
+    progress: Progress = lambda _: None,
 ) -> NDArray[np.float32]:
     """Return y_hat (1, M, H / stride, W / stride) of all tiles.
 
     Passes beyond `max_passes` and `levels`, and what a truncated stream does not settle, are
     filled. `observe` is called with every decoded block. With a `region`, in multiples of the
     stride, y_hat is that of the region, and only tiles that overlap it are decoded. Of models
-    where some latents lead these may be asked for alone.
+    where some latents lead these may be asked for alone. `progress` is called with the share of the
+    tiles that are done.
 
     Raises:
         CorruptStreamError: the data are invalid, or end before any integer of these tiles.
@@ -172,6 +174,7 @@ def decode_latents(
             if is_empty and not stream.is_complete:  # later tiles have no more
                 raise CorruptStreamError("the stream is cut short: it ends before the first pass")
             y_hat[:, :, rows, columns] = part[:, :, tile_rows, tile_columns]
+        progress((number + 1) / len(grid))
     return y_hat
 
 

@@ -23,6 +23,7 @@ from imgcodec.codec.session.halving import MARGIN_PX, enlarge
 from imgcodec.codec.session.targets import MAX_QUALITY
 from imgcodec.codec.session.thumbnails import can_shrink, needs_leading_alone, shrink
 from imgcodec.codec.session.tiling import region_of, synthesise
+from imgcodec.codec.session.timing import Progress
 from imgcodec.codec.stream.container import Header, Stream, expected_bytes, read_stream
 from imgcodec.codec.stream.tiles import Tile, do_overlap, tile_grid
 from imgcodec.codec.weights.installed import find_model_of_stream
@@ -42,10 +43,13 @@ def decode_picture(
     crop: tuple[int, int, int, int] | None,
     scale: int,
     max_pixels: int,
+    progress: Progress,
 ) -> Image.Image:
     """Return the picture of a file; see `api.decode`."""
     stream = read_stream(data, max_pixels=max_pixels, allow_truncated=allow_truncated)
     header = stream.header
+    if header.num_tiles == 1:
+        progress = lambda _: None  # noqa: E731
     height, width = header.height, header.width
     reduction, size = header.reduction, header.coded_size
     shown = _rectangle(crop or (0, 0, width, height), height, width)
@@ -72,6 +76,7 @@ def decode_picture(
             region=region,
             levels=levels,
             leading_alone=is_small and needs_leading_alone(loaded, scale // reduction),
+            progress=lambda share: progress(share if is_small else share / 2),
         )
         if not stream.is_complete:
             grid = tile_grid(*size, header.tile_px, loaded.model.stride_px)
@@ -87,7 +92,7 @@ def decode_picture(
         windows = synthesise(loaded.model, y_hat, header.quality, coded, *size, header.tile_px)
         if reduction > 1:
             windows = enlarge(windows, coded, shown, header)
-    image = _assemble(windows, header, shown, scale, exact, alpha)
+    image = _assemble(windows, header, shown, scale, exact, alpha, progress)
     image.info.update(info_of_metadata(stream.metadata))
     return image
 
@@ -99,10 +104,12 @@ def _assemble(
     scale: int,
     exact: ExactBlocks | None,
     alpha: NDArray[np.uint8] | None,
+    progress: Progress,
 ) -> Image.Image:
     """Return the picture that windows make up, reduced one by one."""
     size = (-(-shown.width // scale), -(-shown.height // scale))
     image = Image.new(mode_of(header.is_gray, alpha is not None), size)
+    done = 0
     for window, pixels in windows:
         if exact is not None and not exact.is_everything:
             exact.paste(pixels, window.top, window.left)
@@ -110,6 +117,8 @@ def _assemble(
         part = to_pil(Picture(pixels, part_alpha, header.is_gray))
         place = (window.left - shown.left) // scale, (window.top - shown.top) // scale
         image.paste(part.reduce(scale), place)
+        done += window.height * window.width
+        progress(0.5 + done / (2 * shown.height * shown.width))
     return image
 
 

@@ -38,7 +38,7 @@ class Encoder:
     Args:
         image: as of `imgcodec.encode`.
         options: how to encode it.
-        progress: called with the share of the work that is done, where it takes effort.
+        progress: called with the share of the work that is done.
         timer: gets the seconds of each stage.
 
     Attributes:
@@ -142,8 +142,9 @@ class Encoder:
         """Return the streams of all tiles, segment by segment."""
         tiles = self._tiles(*pixels.shape[:2])
         levels = self._levels(quality, len(tiles))
-        per_tile = [
-            encode_tile(
+        per_tile = []
+        for number, tile in enumerate(tiles):
+            streams = encode_tile(
                 self._loaded,
                 pixels,
                 tile,
@@ -155,8 +156,8 @@ class Encoder:
                 progress=functools.partial(self._tell, number, len(tiles)),
                 timer=self._timer,
             )
-            for number, tile in enumerate(tiles)
-        ]
+            per_tile.append(streams)
+            self._tell(number, len(tiles), 1.0)
         return [list(segment) for segment in zip(*per_tile, strict=True)]
 
     def _tiles(self, height: int, width: int) -> list[Tile]:
