@@ -31,6 +31,14 @@ def test_a_terminal_gets_a_bar_with_what_is_done(monkeypatch) -> None:
     assert shown(Screen(), monkeypatch, is_quiet=True) == ""
 
 
+def test_what_is_done_at_once_gets_no_bar(monkeypatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr("sys.stderr", screen)
+    with Console().progress("decoding") as show:
+        show(1.0)
+    assert screen.getvalue() == ""
+
+
 def test_a_log_gets_a_line_now_and_then(monkeypatch) -> None:
     assert shown(io.StringIO(), monkeypatch) == ""
     monkeypatch.setattr(console, "PROGRESS_INTERVAL_S", 0.0)

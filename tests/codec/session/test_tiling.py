@@ -79,6 +79,20 @@ def test_tiled_files_cost_and_look_the_same(tune, excess):
     assert sizes[256] < 1.1 * sizes[1024]  # four streams instead of one
 
 
+@pytest.mark.parametrize("scale", [1, 8])
+def test_progress_of_tiles_rises_to_one(scale):
+    picture = np.tile(smooth_pictures(1, side=200)[0], (3, 2, 1))[:520, :400]
+    for tile_px, is_told in ((256, True), (1024, False)):
+        sent, shown = [], []
+        data = imgcodec.encode(picture, quality=30, tile_px=tile_px, progress=sent.append)
+        imgcodec.decode(data, scale=scale, progress=shown.append)
+        assert sent == sorted(sent)
+        assert sent[-1] == 1.0
+        assert len(sent) == (6 if is_told else 1)
+        assert shown == sorted(shown)
+        assert shown[-1:] == ([1.0] if is_told else [])
+
+
 @pytest.mark.slow
 def test_24_megapixels_stay_below_2_gib():
     assert peak_mib(MEMORY_SCRIPT) < 2 * 1024
