@@ -28,6 +28,8 @@ from imgcodec.codec.stream.tables import Tables
 
 ALLOCATION_UNIT = 0.25
 """Levels of the rate axis by which an integer of an allocation shifts the rate."""
+UNCALIBRATED_HALVES = (1, 10, 19, 27, 35)
+"""As `CodecModel.calibrated_halves`, of weights whose qualities are equal steps of the axis."""
 
 
 @lru_cache(maxsize=4)
@@ -61,6 +63,9 @@ class CodecModel(ABC):
     """From qualities to rates, in families whose rate is continuous."""
     leading_channels = 0
     """Number of latents, from the first on, that have passes before all others, if any."""
+    calibrated_halves: tuple[int, ...] = ()
+    """Of weights whose qualities are calibrated: which ones, of the picture at half its size, take
+    the place of qualities 1, 2, ..., because they look better."""
     can_price_errors = False
     """Whether `lambdas` tells what errors are worth in bits: exact blocks are weighed by it."""
     is_gray_only = False
@@ -91,7 +96,9 @@ class CodecModel(ABC):
     @property
     def half_size_qualities(self) -> tuple[int, ...]:
         """Qualities 1, 2, ... are these of the picture at half its size; () if none is."""
-        return () if self.axis is None else self.axis.half_size_qualities
+        if self.axis is None:
+            return ()
+        return self.calibrated_halves if self.axis.positions else UNCALIBRATED_HALVES
 
     def lambdas(self, level: Array) -> Array:
         """Return lambda, the weight of the distortion against bpp, of levels (B,).

@@ -79,6 +79,7 @@ class BetaFamily(CodecModel):
     family = "beta"
     stride_px = STRIDE
     can_price_errors = True
+    calibrated_halves = (14, 22, 29, 35, 39)
     axis: rate.RateAxis
     exact: Any  # features of the rows, rows and lead_rows
     log_gain: Array

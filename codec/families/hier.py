@@ -128,6 +128,7 @@ class HierFamily(CodecModel):
     family = "hier"
     stride_px = STRIDE
     can_price_errors = True
+    calibrated_halves = (10, 16, 22, 28, 33)
     axis: rate.RateAxis
     levels: Any  # log_gain, log_scale and rows of each
     mean_context: Any

@@ -18,9 +18,6 @@ NUM_ROWS = 64
 LEVEL_STEPS = 64
 """Positions on the rate axis between two anchors: levels are multiples of 1/64, exactly."""
 
-HALF_SIZE_QUALITIES = {True: (14, 22, 29, 35, 39), False: (1, 10, 19, 27, 35)}
-"""Of a picture at half its size, in the place of qualities 1, 2, ...; calibrated or not."""
-
 
 @dataclass(frozen=True)
 class RateAxis:
@@ -65,11 +62,6 @@ class RateAxis:
         if self.positions:
             return self.positions[quality - 1]
         return (quality - 1) * (self.num_anchors - 1) * LEVEL_STEPS // 99
-
-    @property
-    def half_size_qualities(self) -> tuple[int, ...]:
-        """What the lowest qualities are: these of the picture at half its size look better."""
-        return HALF_SIZE_QUALITIES[bool(self.positions)]
 
     def weights(self, position: int) -> NDArray[np.float64]:
         """Return the (A,) weights that interpolate between anchors: multiples of 1/64.

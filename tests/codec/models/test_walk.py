@@ -51,7 +51,7 @@ def test_bits_counted_in_training_are_those_of_coding(by_family, family):
     for block, _, q in sent.sent:
         if not block.is_choice:
             np.testing.assert_array_equal(counted.sent[block.name], q)
-    np.testing.assert_allclose(y_hat.numpy(), decoded, atol=1e-4)
+    np.testing.assert_allclose(y_hat.numpy(), decoded, atol=1e-3)  # means are sums, too
     assert float(counted.total_bits) == pytest.approx(sent.bits, rel=0.03)
     noisy = Train.under(tables)
     twin.code(shape, QUALITY, noisy, y, arithmetic=FLOAT)

@@ -11,12 +11,13 @@ from PIL import Image
 
 import imgcodec
 import imgcodec.pillow
-from imgcodec.codec.numeric.rate import HALF_SIZE_QUALITIES
 from imgcodec.codec.picture.exact import ExactBlocks, encode_exact
 from imgcodec.codec.session.halving import MARGIN_PX, enlarge, halve
 from imgcodec.codec.session.targets import psnr_db
 from imgcodec.codec.stream.container import Header, read_header, read_stream, write_stream
 from imgcodec.codec.stream.tiles import Tile
+from imgcodec.codec.weights.installed import find_model
+from imgcodec.codec.weights.store import load_model
 from tests.codec.conftest import smooth_pictures
 from tests.codec.test_spec import enlarged
 
@@ -81,7 +82,8 @@ def test_sizes_rise_through_the_change(family):
     sizes = list(map(len, files))
     assert sizes == sorted(set(sizes))
     header = read_header(files[1])
-    assert header.quality == HALF_SIZE_QUALITIES[family == "beta"][1]
+    model = load_model(find_model(family)).model
+    assert header.quality == model.half_size_qualities[1]
     assert (header.height, header.width) == (320, 320)
 
 
