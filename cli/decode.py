@@ -135,7 +135,7 @@ def command(
         raise click.UsageError("--json and the picture cannot both go to stdout.")
     picture_format(target)
     with console.progress("decoding") as progress:
-        record = work(source, target, progress=progress)
+        record = decode_file(source, target, progress=progress, **options)
     if console.is_json:
         console.record({"input": source, "output": target, **record})
     console.note(f"{source} -> {target}: {_describe(record)}")

@@ -143,7 +143,7 @@ def command(
         raise click.UsageError("--json and the file cannot both go to stdout.")
     label = "encoding" if options["effort"] == 1 else f"effort {options['effort']}"
     with console.progress(label) as progress:
-        record = work(source, target, progress=progress)
+        record = encode_file(source, target, progress=progress, **options)
     if console.is_json:
         console.record({"input": source, "output": target, **record})
     console.note(f"{source} -> {target}: {describe(record)}")
