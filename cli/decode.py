@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from imgcodec.cli.batch import BatchOptions, batch_options, find_items, run_batch
+from imgcodec.cli.batch import BatchOptions, Work, batch_options, find_items, run_batch
 from imgcodec.cli.console import Console, console_options, threads_option
 from imgcodec.cli.files import (
     DASH,
@@ -124,8 +124,8 @@ def command(
     IN with the suffix .png. - is stdin or stdout, which gets a PNG. With -o DIR all arguments are
     inputs: files, patterns, and with -r folders; their outputs are PNG files.
     """
-    work = functools.partial(decode_file, **options)
     if batch.folder is not None:
+        work: Work = functools.partial(decode_file, **options)
         found = find_items(arguments, batch, SUFFIX, _is_stream)
         run_batch(found, work, batch, force=force, console=console, describe=_describe)
         return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imgcodec.cli.batch import BatchOptions, batch_options, find_items, run_batch
+from imgcodec.cli.batch import BatchOptions, Work, batch_options, find_items, run_batch
 from imgcodec.cli.console import Console, console_options, threads_option
 from imgcodec.cli.files import DASH, choose_output, input_and_output, read_source, write_bytes
 from imgcodec.cli.goals import Goal, goal_options, target_of
@@ -127,8 +127,8 @@ def command(
         raise click.UsageError("-m names weights, and so does --tune: give one of them.")
     options["is_measured"] = console.is_verbose
     describe = functools.partial(_describe, is_verbose=console.is_verbose)
-    work = functools.partial(encode_file, **options)
     if batch.folder is not None:
+        work: Work = functools.partial(encode_file, **options)
         found = find_items(arguments, batch, SUFFIX, _is_picture)
         run_batch(found, work, batch, force=force, console=console, describe=describe)
         return

@@ -48,8 +48,7 @@ def decode_picture(
     """Return the picture of a file; see `api.decode`."""
     stream = read_stream(data, max_pixels=max_pixels, allow_truncated=allow_truncated)
     header = stream.header
-    if header.num_tiles == 1:
-        progress = lambda _: None  # noqa: E731
+    tell = progress if header.num_tiles > 1 else (lambda _: None)
     height, width = header.height, header.width
     reduction, size = header.reduction, header.coded_size
     shown = _rectangle(crop or (0, 0, width, height), height, width)
@@ -76,7 +75,7 @@ def decode_picture(
             region=region,
             levels=levels,
             leading_alone=is_small and needs_leading_alone(loaded, scale // reduction),
-            progress=lambda share: progress(share if is_small else share / 2),
+            progress=lambda share: tell(share if is_small else share / 2),
         )
         if not stream.is_complete:
             grid = tile_grid(*size, header.tile_px, loaded.model.stride_px)
@@ -92,7 +91,7 @@ def decode_picture(
         windows = synthesise(loaded.model, y_hat, header.quality, coded, *size, header.tile_px)
         if reduction > 1:
             windows = enlarge(windows, coded, shown, header)
-    image = _assemble(windows, header, shown, scale, exact, alpha, progress)
+    image = _assemble(windows, header, shown, scale, exact, alpha, tell)
     image.info.update(info_of_metadata(stream.metadata))
     return image
 
@@ -104,7 +103,7 @@ def _assemble(
     scale: int,
     exact: ExactBlocks | None,
     alpha: NDArray[np.uint8] | None,
-    progress: Progress,
+    tell: Progress,
 ) -> Image.Image:
     """Return the picture that windows make up, reduced one by one."""
     size = (-(-shown.width // scale), -(-shown.height // scale))
@@ -118,7 +117,7 @@ def _assemble(
         place = (window.left - shown.left) // scale, (window.top - shown.top) // scale
         image.paste(part.reduce(scale), place)
         done += window.height * window.width
-        progress(0.5 + done / (2 * shown.height * shown.width))
+        tell(0.5 + done / (2 * shown.height * shown.width))
     return image
 
 
