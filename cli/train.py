@@ -78,6 +78,11 @@ def command(
 
     recipe = load_recipe(recipe_path, list(settings))
     network = recipe.loss.lpips_network if recipe.loss.lpips else None
+    texture = None
+    if recipe.loss.texture:
+        from imgcodec.codec.training.texture import load_texture
+
+        texture = load_texture(_weights_folders(weights_dir))
     weights = train(
         recipe,
         iter_kinds([Path(path) for path in (*data, *more_data)]),
@@ -85,6 +90,7 @@ def command(
         resume=resume,
         init=None if init is None else Path(init),
         perceptual=None if network is None else _load_perceptual(network, weights_dir),
+        texture=texture,
         report=console.note,
     )
     if console.is_json:
@@ -96,20 +102,25 @@ def _load_perceptual(network: str, weights_dir: str | None) -> nn.Module:
     """Return LPIPS as a loss: SqueezeNet needs torch alone, other backbones the eval extra."""
     import torch
 
-    from imgcodec.datasets.manifest import data_root
-
-    root = data_root()
     if network == "squeeze":
         from imgcodec.codec.training.perceptual import load_perceptual
 
-        folders = [Path(weights_dir)] if weights_dir else []
-        return load_perceptual(network, [*folders, root / "weights"], torch.device("cpu"))
+        return load_perceptual(network, _weights_folders(weights_dir), torch.device("cpu"))
 
+    from imgcodec.datasets.manifest import data_root
     from imgcodec.eval.metrics.base import MetricOptions
     from imgcodec.eval.metrics.lpips_metric import differentiable_lpips
 
     folder = Path(weights_dir) if weights_dir else None
-    return differentiable_lpips(network, MetricOptions(weights_dir=folder, data_root=root))
+    return differentiable_lpips(network, MetricOptions(weights_dir=folder, data_root=data_root()))
+
+
+def _weights_folders(weights_dir: str | None) -> list[Path]:
+    """Return where backbones of losses are looked for."""
+    from imgcodec.datasets.manifest import data_root
+
+    folders = [Path(weights_dir)] if weights_dir else []
+    return [*folders, data_root() / "weights"]
 
 
 def _find_config(config: str) -> Path:

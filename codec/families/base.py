@@ -183,8 +183,12 @@ class CodecModel(ABC):
         return y_hat if self.stride_px == THUMBNAIL_STRIDE else None
 
     @abstractmethod
-    def synthesis(self, y_hat: Array, quality: int) -> Array:
-        """Map y_hat (1, M, h, w) to a picture (1, 3, h * stride, w * stride), not clamped."""
+    def synthesis(self, y_hat: Array, quality: int, place: tuple[int, int] = (0, 0)) -> Array:
+        """Map y_hat (1, M, h, w) to a picture (1, 3, h * stride, w * stride), not clamped.
+
+        Row and column of the first latent in the whole picture choose the noise of decoders that
+        have some, so that tiles and crops fit together.
+        """
 
 
 def halo_px(blocks: tuple[int, int], stride_px: int) -> int:

@@ -28,6 +28,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from imgcodec.codec.families.base import CodecModel, halo_px
 from imgcodec.codec.families.coders import Block, Coder
 from imgcodec.codec.families.masked import MaskedLatent, pass_masks
@@ -61,6 +63,8 @@ class BetaConfig:
     learned_width: bool = False
     lead_channels: int = 0
     """Of the latents, those of the largest variance, that have passes before all others."""
+    noise_channels: int = 0
+    """Of the noise at 1/8 that the decoder makes textures of."""
 
 
 class BetaFamily(CodecModel):
@@ -73,7 +77,7 @@ class BetaFamily(CodecModel):
         features(z_hat)                    -> (B, C, h, w), and what multiplies gains there, if any
         mean(k, features, decoded)         of pass k, (B, M, h, w)
         lead_mean(k, features, decoded)    the same of the channels that lead
-        synthesise(y_hat, weights)         -> (B, 3, 16 h, 16 w)
+        synthesise(y_hat, weights)         -> (B, 3, 16 h, 16 w); with noise also place (B, 2)
     """
 
     family = "beta"
@@ -111,9 +115,12 @@ class BetaFamily(CodecModel):
         """Map a picture (1, 3, H, W) in [0, 1], sides multiples of 16, to y (1, M, H/16, W/16)."""
         return self.nets.analyse(x, cast(self.operating_point(quality), "float32"))
 
-    def synthesis(self, y_hat: Array, quality: int) -> Array:
+    def synthesis(self, y_hat: Array, quality: int, place: tuple[int, int] = (0, 0)) -> Array:
         """Map y_hat (1, M, h, w) to a picture (1, 3, 16 h, 16 w), not clamped."""
-        return self.nets.synthesise(y_hat, cast(self.operating_point(quality), "float32"))
+        point = cast(self.operating_point(quality), "float32")
+        if not self.cfg.noise_channels:
+            return self.nets.synthesise(y_hat, point)
+        return self.nets.synthesise(y_hat, point, like(np.array([place], np.float32), y_hat))
 
     def walk(
         self,

@@ -117,7 +117,7 @@ class ConvVaeFamily(CodecModel):
         """Map pictures (B, 3, H, W) to posterior means (B, M, H/32, W/32), at every quality."""
         return self.nets.analyse(x)
 
-    def synthesis(self, y_hat: Array, quality: int) -> Array:
+    def synthesis(self, y_hat: Array, quality: int, place: tuple[int, int] = (0, 0)) -> Array:
         """Map y_hat (B, M, h, w) to the means of pixels (B, 3, 32 h, 32 w) in [0, 1]."""
         return self.nets.synthesise(y_hat)
 

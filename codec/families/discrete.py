@@ -125,7 +125,7 @@ class DiscreteFamily(CodecModel):
         """Map a picture (1, 3, H, W) to y (1, D, H/16, W/16), the same at every quality."""
         return self.nets.analyse(x)
 
-    def synthesis(self, y_hat: Array, quality: int) -> Array:
+    def synthesis(self, y_hat: Array, quality: int, place: tuple[int, int] = (0, 0)) -> Array:
         """Map y_hat (1, D, h, w) to a picture (1, 3, 16 h, 16 w), not clamped."""
         stage = np.eye(self.num_stages, dtype=np.float32)[[self.operating_point(quality) - 1]]
         return self.nets.synthesise(y_hat, like(stage, y_hat))

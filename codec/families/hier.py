@@ -76,6 +76,7 @@ class HierConfig:
             residual blocks instead, which have no borders.
         context_blocks: residual blocks of the means of the finest level.
         learned_width: features widen or narrow the steps of all levels but the first, as beta's.
+        noise_channels: of the noise at 1/8 that the decoder makes textures of, as beta's.
     """
 
     latent_channels: tuple[int, int, int] = (48, 112, 320)
@@ -94,6 +95,7 @@ class HierConfig:
     num_anchors: int = 8
     lambda_min: float = 0.0009
     lambda_max: float = 0.18
+    noise_channels: int = 0
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ class HierFamily(CodecModel):
                                            level k, its prediction, and what multiplies its gains,
                                            if any, twice as fine
         mean(k, i, features, decoded)      of pass i of level k
-        synthesise(hat, ..., weights)      of all levels -> (B, 3, 64 h, 64 w)
+        synthesise(hat, ..., weights)      of all levels -> (B, 3, 64 h, 64 w); with noise also
+                                           place (B, 2) at 1/16
     """
 
     family = "hier"
@@ -168,10 +171,13 @@ class HierFamily(CodecModel):
         """Return the finest level."""
         return self.unpack(y_hat)[-1]
 
-    def synthesis(self, y_hat: Array, quality: int) -> Array:
+    def synthesis(self, y_hat: Array, quality: int, place: tuple[int, int] = (0, 0)) -> Array:
         """Map all levels at 1/64 to a picture (1, 3, 64 h, 64 w), not clamped."""
-        weights = cast(self.operating_point(quality)[-1], "float32")
-        return self.nets.synthesise(*self.unpack(y_hat), weights)
+        inputs = [*self.unpack(y_hat), cast(self.operating_point(quality)[-1], "float32")]
+        if self.cfg.noise_channels:
+            fine = STRIDE // FINE_STRIDE * np.array([place], np.float32)
+            inputs.append(like(fine, y_hat))
+        return self.nets.synthesise(*inputs)
 
     def code(
         self,

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from imgcodec.codec.errors import OptionError
 from imgcodec.codec.nets.exact import snap_
 
+GRAIN = "g_s.grain."
+"""Beginning of the names of the noise of a synthesis."""
+
 
 @dataclass(frozen=True)
 class TrainOutput:
@@ -63,13 +66,15 @@ class TorchModel(nn.Module, ABC):
     def upgrade(self, tensors: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the tensors of this model that compute what smaller sizes of it computed.
 
-        A run that continues another one may add parts that start without effect, and rates.
+        A run that continues another one may add parts that start without effect, and rates; in all
+        families with `Grain` its noise.
 
         Args:
             tensors: state of a model of this family.
             sizes: its sizes, the model section of its recipe.
         """
-        return dict(tensors)
+        own = self.state_dict()
+        return {name: own[name] for name in own if name.startswith(GRAIN)} | dict(tensors)
 
     @abstractmethod
     def forward(self, x: Tensor, level: Tensor) -> TrainOutput:

@@ -24,6 +24,7 @@ from imgcodec.codec.nets.transforms import (
     HyperAnalysis,
     HyperSynthesis,
     Synthesis,
+    random_places,
 )
 from imgcodec.codec.numeric import rate
 
@@ -46,7 +47,9 @@ class BetaModel(BetaFamily, TorchModel):
         self.klt_synthesis = nn.Conv2d(m, 3 * STRIDE**2, 1)
         self.register_buffer("y_deviation", torch.ones(m))
         self.g_a = Analysis(cfg.encoder_channels, cfg.encoder_blocks, m, anchors)
-        self.g_s = Synthesis(cfg.decoder_channels, cfg.decoder_blocks, m, anchors)
+        self.g_s = Synthesis(
+            cfg.decoder_channels, cfg.decoder_blocks, m, anchors, cfg.noise_channels
+        )
         self.h_a = HyperAnalysis(m, cfg.hyper_width, cfg.hyper_channels)
         self.h_s = HyperSynthesis(cfg.hyper_channels, cfg.hyper_width, cfg.context_width)
         passes = range(cfg.num_passes)
@@ -94,11 +97,11 @@ class BetaModel(BetaFamily, TorchModel):
         self.y_log_scale.copy_(torch.log(scale.clamp_min(rate.SCALE_MIN) / rate.SCALE_MIN))
 
     def upgrade(self, tensors: Mapping[str, Tensor], sizes: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Add widths and blocks without effect, and anchors between or beyond those of `tensors`.
+        """Add widths, blocks and noise without effect, and anchors between or beyond the old ones.
 
         Beyond the ends the gains follow the uniform quantiser of lambda; all else stays.
         """
-        upgraded = dict(tensors)
+        upgraded = super().upgrade(tensors, sizes)
         if self.cfg.lead_channels and "lead_means.0.features.weight" not in tensors:
             upgraded |= self._lead_from(tensors)
         for name, module in self.named_modules():
@@ -154,7 +157,7 @@ class BetaModel(BetaFamily, TorchModel):
         coder = Train(self.thresholds, self._places)
         y_hat = self.walk(y, y.shape[2:], weights, coder, FLOAT)
         return TrainOutput(
-            x_hat=self.synthesise(y_hat, weights),
+            x_hat=self.synthesise(y_hat, weights, random_places(self.g_s, len(x))),
             bits=coder.total_bits,
             auxiliary=x.new_zeros(()),
             stats={"bpp_z": coder.bits["z"].mean() / (x.shape[2] * x.shape[3])},
@@ -168,10 +171,10 @@ class BetaModel(BetaFamily, TorchModel):
         linear = self.klt_analysis(F.pixel_unshuffle(centred, STRIDE))
         return linear.float() + self.g_a(centred, weights).float()
 
-    def synthesise(self, y_hat: Tensor, weights: Tensor) -> Tensor:
+    def synthesise(self, y_hat: Tensor, weights: Tensor, place: Tensor | None = None) -> Tensor:
         """Map y_hat to pictures; see `BetaFamily`."""
         linear = F.pixel_shuffle(self.klt_synthesis(y_hat), STRIDE)
-        own = self.g_s(y_hat / self.y_deviation[:, None, None], weights)
+        own = self.g_s(y_hat / self.y_deviation[:, None, None], weights, place=place)
         return linear.float() + own.float() + 0.5
 
     def hyper_analysis(self, y: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from imgcodec.codec.nets.context import RowContext
 from imgcodec.codec.nets.exact import FLOAT
 from imgcodec.codec.nets.klt import klt_of_patches
 from imgcodec.codec.nets.pyramid import CoarseFeatures, CoarserLatents, KltStep, MeanContext
-from imgcodec.codec.nets.transforms import Analysis, Synthesis
+from imgcodec.codec.nets.transforms import Analysis, Synthesis, random_places
 from imgcodec.codec.numeric import rate
 
 STEP_FACTORS = (6.0, 4.0, 1.0)
@@ -63,7 +63,9 @@ class HierModel(HierFamily, TorchModel):
                 strict=True,
             )
         )
-        self.g_s = Synthesis(cfg.decoder_channels, cfg.decoder_blocks, sizes[-1], anchors)
+        self.g_s = Synthesis(
+            cfg.decoder_channels, cfg.decoder_blocks, sizes[-1], anchors, cfg.noise_channels
+        )
         self.g_s_coarse = CoarseFeatures(sizes[:-1], cfg.coarse_width // 2, cfg.decoder_channels[1])
         widths = zip(cfg.context_widths, cfg.exact_widths, strict=True)
         self.levels = nn.ModuleList(
@@ -170,7 +172,7 @@ class HierModel(HierFamily, TorchModel):
             shown = self._preview(y[chosen], [w[chosen] for w in weights])
             stats["preview_mse"] = (shown - x[chosen]).square().mean() * 255.0**2
             auxiliary = self.terms.preview_weight * stats["preview_mse"]
-        x_hat = self.synthesise(*self.unpack(y_hat), weights[-1])
+        x_hat = self._synthesise_somewhere(y_hat, weights[-1])
         return TrainOutput(x_hat, coder.total_bits, auxiliary, stats)
 
     def _jittered_weights(self, level: Tensor, is_jittered: Tensor) -> list[Tensor]:
@@ -190,7 +192,12 @@ class HierModel(HierFamily, TorchModel):
         )
         fixed = y.new_ones(len(y), dtype=torch.bool)
         y_hat = self.walk(y.detach(), y.shape[2:], weights, coder, FLOAT, fixed_rates=fixed)
-        return self.synthesise(*self.unpack(y_hat), weights[-1])
+        return self._synthesise_somewhere(y_hat, weights[-1])
+
+    def _synthesise_somewhere(self, y_hat: Tensor, weights: Tensor) -> Tensor:
+        """Map all levels at 1/64 to pictures, with the noise of random places if there is any."""
+        places = random_places(self.g_s, len(y_hat))
+        return self.synthesise(*self.unpack(y_hat), weights, *([] if places is None else [places]))
 
     # ---- networks of the walk ----------------------------------------------------------
 
@@ -210,14 +217,14 @@ class HierModel(HierFamily, TorchModel):
         features = self.g_a.features(centred, weights)
         return linear.float() + self.g_a.out(features).float(), features
 
-    def synthesise(self, *hats_and_weights: Tensor) -> Tensor:
+    def synthesise(self, *inputs: Tensor) -> Tensor:
         """Map all levels to pictures; see `HierFamily`."""
-        *hats, weights = hats_and_weights
+        hats, (weights, *place) = inputs[:NUM_LEVELS], inputs[NUM_LEVELS:]
         *coarse, finest = (
             level.normalise(hat) for level, hat in zip(self.levels, hats, strict=True)
         )
         linear = F.pixel_shuffle(self.klt_synthesis(hats[-1]), FINE_STRIDE)
-        own = self.g_s(finest, weights, self.g_s_coarse(coarse))
+        own = self.g_s(finest, weights, self.g_s_coarse(coarse), *place)
         return linear.float() + own.float() + 0.5
 
     def context(

@@ -76,7 +76,8 @@ def synthesise(
         outer = region_of(model, window, height, width)
         top, left = (outer.top - region.top) // stride, (outer.left - region.left) // stride
         bottom, right = top + outer.height // stride, left + outer.width // stride
-        x_hat = model.synthesis(y_hat[:, :, top:bottom, left:right], quality)
+        place = outer.top // stride, outer.left // stride
+        x_hat = model.synthesis(y_hat[:, :, top:bottom, left:right], quality, place)
         yield window, to_pixels(_inner(x_hat, window, outer, 1))
 
 

@@ -81,6 +81,7 @@ def train(
     resume: bool = False,
     init: Path | None = None,
     perceptual: nn.Module | None = None,
+    texture: nn.Module | None = None,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Train the model of a recipe and return the path of the averaged (EMA) weights.
@@ -99,6 +100,7 @@ def train(
             of another family where the model can adopt them.
         perceptual: maps x and x_hat (B, 3, H, W) in [0, 1] to (B,), for the loss, validation and
             the choice of the best weights.
+        texture: the same for textures, for the loss alone.
         report: receives one progress line at a time.
 
     Raises:
@@ -151,6 +153,8 @@ def train(
         adversary = Adversary(recipe.adversarial, device, bfloat16=is_half)
     if perceptual is not None:
         perceptual = perceptual.to(device).requires_grad_(False).train()
+    if texture is not None:
+        texture = texture.to(device).requires_grad_(False).train()
     if resume:
         path = out_dir / "checkpoint.pt"
         load_checkpoint(path, model, ema, optimisers, adversary, state, rng)
@@ -161,7 +165,7 @@ def train(
     runner: nn.Module = model
     if world > 1:
         runner = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
-    criterion = Criterion(recipe.loss, perceptual, adversary, bfloat16=is_half)
+    criterion = Criterion(recipe.loss, perceptual, adversary, texture=texture, bfloat16=is_half)
     if cfg.compile:
         crops = bank.sample(2, random.Random(cfg.seed))
         let_compile(model, criterion, crops)

@@ -26,7 +26,8 @@ class LossRecipe:
     `edge_error`; lambda belongs to the level
     of each crop and w is ``(0.013 / lambda) ** lambda_weight_power``. Besides it the loss has
     ``ssimulacra2 * (lambda / 0.013) ** 0.75 * S`` and ``ms_ssim * (lambda / 0.013) ** 0.95 *
-    (1 - MS-SSIM)``, S being the sum behind SSIMULACRA2.
+    (1 - MS-SSIM)``, S being the sum behind SSIMULACRA2, and ``texture * (lambda / 0.013) ** 0.75 *
+    W``, W being Wasserstein distortion.
 
     Attributes:
         rate: weight of the bits per pixel; 0 where the entropy model is frozen.
@@ -36,6 +37,7 @@ class LossRecipe:
         lpips: weight of LPIPS; a few hundred balance the squared error.
         ssimulacra2: weight of S in bits per pixel at lambda 0.013.
         ms_ssim: weight of 1 - MS-SSIM in bits per pixel at lambda 0.013.
+        texture: weight of Wasserstein distortion in bits per pixel at lambda 0.013.
         grid: weight of errors that repeat from block to block, which LPIPS and discriminators
             like to put into smooth areas.
         edges: weight of steps of the error between blocks.
@@ -52,6 +54,7 @@ class LossRecipe:
     lpips: float = 0.0
     ssimulacra2: float = 0.0
     ms_ssim: float = 0.0
+    texture: float = 0.0
     grid: float = 0.0
     edges: float = 0.0
     limit: float = 0.0
@@ -98,11 +101,12 @@ class Criterion:
     Args:
         recipe: weights.
         perceptual: maps x and x_hat (B, 3, H, W) to (B,); needed when `recipe.lpips` is not 0.
+        texture: the same for Wasserstein distortion; needed when `recipe.texture` is not 0.
         adversary: discriminator with its optimiser, or None.
-        bfloat16: autocast of the perceptual module.
+        bfloat16: autocast of these modules.
 
     Raises:
-        ValueError: LPIPS is weighted but there is no perceptual module.
+        ValueError: one of them is weighted but missing.
     """
 
     def __init__(
@@ -111,11 +115,13 @@ class Criterion:
         perceptual: nn.Module | None,
         adversary: Adversary | None,
         *,
+        texture: nn.Module | None = None,
         bfloat16: bool = False,
     ) -> None:
-        if recipe.lpips and perceptual is None:
-            raise ValueError("the recipe weights LPIPS, but no backbone was given")
+        if (recipe.lpips and perceptual is None) or (recipe.texture and texture is None):
+            raise ValueError("the recipe weights deep features, but no backbone was given")
         self.recipe, self.perceptual, self.adversary = recipe, perceptual, adversary
+        self.texture = texture
         self.bfloat16 = bfloat16
 
     def __call__(
@@ -199,4 +205,9 @@ class Criterion:
             similarity = ms_ssim(x, x_hat.float().clamp(0, 1))
             losses = losses + recipe.ms_ssim * relative**MS_SSIM_POWER * (1 - similarity)
             stats["ms_ssim"] = similarity.mean()
+        if self.texture is not None and recipe.texture:
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
+                texture = self.texture(x, x_hat)
+            losses = losses + recipe.texture * relative**SSIMULACRA2_POWER * texture
+            stats["texture"] = texture.mean()
         return losses, stats

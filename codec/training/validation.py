@@ -94,13 +94,13 @@ def _losses(
         for p in (original, decoded)
     )
     lambdas = model.lambdas(torch.tensor([model.level_of(quality)], device=device))
-    perceptual = criterion.perceptual
-    was_training = perceptual is not None and perceptual.training
-    if perceptual is not None:
-        perceptual.eval()
+    networks = [net for net in (criterion.perceptual, criterion.texture) if net is not None]
+    were_training = [net.training for net in networks]
+    for net in networks:
+        net.eval()
     distortion, stats = criterion.reconstruction(x, x_hat, lambdas)
-    if perceptual is not None:
-        perceptual.train(was_training)
+    for net, was_training in zip(networks, were_training, strict=True):
+        net.train(was_training)
     loss = criterion.weights(lambdas) * (criterion.recipe.rate * bpp + distortion)
     stats.pop("log10_mse")
     return {name: float(value) for name, value in stats.items()} | {"loss": float(loss)}

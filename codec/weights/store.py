@@ -7,7 +7,8 @@ have more of it in float16, which is read all the same. The hash in a file's met
 of names, types, shapes and bytes of all tensors; streams carry its first four bytes.
 
 Further decoders of a model are files beside it, ``<id>.<decoder>.safetensors``: other tensors for
-the synthesis alone, bound to the hash of the model. Streams know nothing of them.
+the synthesis alone, bound to the hash of the model, and the sizes of the model with this synthesis
+where they differ. Streams know nothing of them.
 """
 
 from __future__ import annotations
@@ -215,10 +216,15 @@ def _read_all(
         others, details = read_tensors(path, is_wanted)
         if details.get("model_hash") != metadata.get("hash"):
             raise UnknownModelError(f"{path} belongs to other weights than {metadata.get('id')}")
-        if not set(others) <= set(arrays):
-            raise UnknownModelError(f"{path} has tensors that {metadata.get('id')} lacks")
+        if not all(name.startswith(_decoder_prefixes(metadata)) for name in others):
+            raise UnknownModelError(f"{path} has tensors that are no part of a decoder")
         arrays |= others
+        metadata = {**metadata, "model": details.get("model", metadata.get("model", ""))}
     return arrays, metadata
+
+
+def _decoder_prefixes(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    return find_family(metadata.get("family", "")).model.decoder_prefixes
 
 
 def read_tensors(

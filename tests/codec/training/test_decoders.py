@@ -22,14 +22,29 @@ from imgcodec.codec.weights.store import load_model
 from tests.codec.conftest import make_tiny_weights, smooth_pictures, tiny_recipe_of
 
 
-@pytest.fixture(scope="module", params=["beta", "hier", "vq"])
+@pytest.fixture(scope="module", params=["beta", "beta with noise", "hier", "hier with noise", "vq"])
 def run(request, tmp_path_factory):
-    """A model and a run that trained its decoder alone, from the shipped weights."""
-    folder = tmp_path_factory.mktemp(request.param)
-    weights = make_tiny_weights(request.param, folder)
-    recipe = tiny_recipe_of(request.param)
+    """A model and a run that trained its decoder alone, from its weights."""
+    return _trained_decoder(request.param, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module", params=["beta", "hier"])
+def noisy(request, tmp_path_factory):
+    """A model that has a decoder with noise."""
+    folder = tmp_path_factory.mktemp("noisy")
+    weights, ema = _trained_decoder(f"{request.param} with noise", folder)
+    target = weights.with_name(f"{weights.stem}.natural.safetensors")
+    export_decoder(ema, target, weights, provenance="synthetic waves")
+    return weights
+
+
+def _trained_decoder(kind, folder):
+    family, _, noise = kind.partition(" with ")
+    weights = make_tiny_weights(family, folder)
+    recipe = tiny_recipe_of(family)
     recipe = replace(
         recipe,
+        model=recipe.model | ({"noise_channels": 4} if noise else {}),
         train=replace(recipe.train, only="decoder", steps=6, lr=1e-2),
         loss=LossRecipe(rate=0.0),
     )
@@ -46,7 +61,7 @@ def test_only_the_decoder_is_trained(run):
     changed = {
         name
         for name, tensor in after.items()
-        if not torch.allclose(tensor, before[name], atol=2e-3)
+        if name not in before or not torch.allclose(tensor, before[name], atol=2e-3)
     }
     assert changed
     assert all(name.startswith(model.decoder_prefixes) for name in changed)
@@ -101,3 +116,39 @@ def test_a_run_that_changed_more_than_the_decoder_is_refused(run, tmp_path):
     with pytest.raises(ValueError, match=r"g_a\.out\.bias"):
         export_decoder(tmp_path / "ema.safetensors", target, weights, provenance="-")
     assert not target.exists()
+
+
+def test_noise_makes_a_difference_and_is_always_the_same(noisy):
+    picture = smooth_pictures(1)[0]
+    data = imgcodec.encode(picture, model=noisy, quality=50)
+    first, again = (imgcodec.decode(data, model=noisy, decoder="natural") for _ in range(2))
+    assert first.tobytes() == again.tobytes()
+    loaded = load_model(find_model(noisy), "natural")
+    y_hat = np.zeros((1, loaded.model.latent_channels, 2, 2), np.float32)  # at the stride
+    here, there = (loaded.model.synthesis(y_hat, 50, place) for place in ((0, 0), (3, 5)))
+    assert np.abs(here - there).max() > 1e-4
+
+
+def test_crops_and_tiles_have_the_noise_of_their_place(noisy):
+    picture = np.tile(smooth_pictures(1)[0], (3, 3, 1))
+    data = imgcodec.encode(picture, model=noisy, quality=50, tile_px=256)
+    whole = np.asarray(imgcodec.decode(data, model=noisy, decoder="natural"))
+    crop = (230, 250, 60, 40)
+    part = imgcodec.decode(data, model=noisy, decoder="natural", crop=crop)
+    expected = whole[250:290, 230:290].astype(int)
+    assert np.abs(np.asarray(part) - expected).max() <= 1
+
+
+def test_graphs_have_the_noise_too(noisy, monkeypatch):
+    pytest.importorskip("onnx")
+    from imgcodec.codec.training.graphs import write_graphs
+
+    for decoder in find_model(noisy).decoders:
+        write_graphs(noisy, decoder)
+    data = imgcodec.encode(smooth_pictures(1)[0], model=noisy, quality=50)
+    pictures = []
+    for backend in ("torch", "onnxruntime"):
+        monkeypatch.setenv("IMGCODEC_BACKEND", backend)
+        decoded = imgcodec.decode(data, model=noisy, decoder="natural")
+        pictures.append(np.asarray(decoded).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1

@@ -13,7 +13,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from imgcodec.codec.training import perceptual
-from imgcodec.codec.training.perceptual import SqueezeLpips, SqueezeTrunk, load_perceptual
+from imgcodec.codec.training.perceptual import SqueezeLpips, load_perceptual
+from imgcodec.codec.training.squeezenet import SqueezeTrunk
 
 DATA = os.environ.get("IMGCODEC_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="IMGCODEC_DATA is not set")

@@ -10,6 +10,9 @@ function anchorInput({ anchor, step }, anchors) {
   return { data, shape: [1, anchors] };
 }
 
+/** Return row and column of the first latent as an input of decoders with noise. */
+const placeInput = (top, left) => ({ data: Float32Array.of(top, left), shape: [1, 2] });
+
 const array = (data, channels, height, width) => ({
   data: data instanceof Float32Array ? data : Float32Array.from(data),
   shape: [1, channels, height, width],
@@ -35,8 +38,9 @@ function betaNets(weights, graphs, quality, decoder) {
         },
       };
     },
-    async synthesise([latents], rows, columns) {
-      const inputs = [array(latents, channels, rows, columns), anchorInput(at, anchors)];
+    async synthesise([latents], { top, left, rows, columns }) {
+      const known = [array(latents, channels, rows, columns), anchorInput(at, anchors)];
+      const inputs = [...known, placeInput(top, left)];
       const [values] = await graphs.run("synthesise", inputs, decoder);
       return values;
     },
@@ -73,9 +77,9 @@ function hierNets(weights, graphs, quality, decoder) {
         },
       };
     },
-    async synthesise(levels, rows, columns) {
+    async synthesise(levels, { top, left, rows, columns }) {
       const hats = levels.map((data, k) => array(data, channels[k], rows << k, columns << k));
-      const inputs = [...hats, anchorInput(anchorOf(position, anchors), anchors)];
+      const inputs = [...hats, anchorInput(anchorOf(position, anchors), anchors), placeInput(4 * top, 4 * left)];
       const [values] = await graphs.run("synthesise", inputs, decoder);
       return values;
     },
@@ -86,7 +90,7 @@ function discreteNets(weights, graphs, quality, decoder) {
   const { latent_channels: dims, stages } = weights.sizes;
   const stage = Math.floor(((quality - 1) * stages) / 100);
   return {
-    async synthesise([latents], rows, columns) {
+    async synthesise([latents], { rows, columns }) {
       const choice = { data: new Float32Array(stages), shape: [1, stages] };
       choice.data[stage] = 1;
       const inputs = [array(latents, dims, rows, columns), choice];
@@ -99,7 +103,7 @@ function discreteNets(weights, graphs, quality, decoder) {
 function convVaeNets(weights, graphs, quality, decoder) {
   const { latent_channels: dims } = weights.sizes;
   return {
-    async synthesise([latents], rows, columns) {
+    async synthesise([latents], { rows, columns }) {
       const [values] = await graphs.run("synthesise", [array(latents, dims, rows, columns)], decoder);
       return values;
     },

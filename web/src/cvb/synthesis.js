@@ -64,8 +64,9 @@ function cut({ channels, factor, height, width, data }, { top, left, rows, colum
  * @param {Weights} weights
  * @param {Header} header
  * @param {number} stride
- * @param {(Float32Array[], number, number) => Promise<Float32Array>} synthesise from latents and
- *   their size in squares of the stride to values (3, H, W)
+ * @param {(Float32Array[], {top: number, left: number, rows: number, columns: number}) =>
+ *   Promise<Float32Array>} synthesise from latents and the rectangle that they are of, in squares
+ *   of the stride, to values (3, H, W)
  * @param {(number) => void} progress gets the share that is done
  * @returns {Promise<Uint8Array>} (H, W, 3)
  */
@@ -82,7 +83,7 @@ export async function samplesOf(planes, weights, header, stride, synthesise, pro
       const outer = { top: Math.max(0, top - halo), left: Math.max(0, left - halo) };
       outer.rows = Math.min(rows, bottom + halo) - outer.top;
       outer.columns = Math.min(columns, right + halo) - outer.left;
-      const values = await synthesise(planes.map((plane) => cut(plane, outer)), outer.rows, outer.columns);
+      const values = await synthesise(planes.map((plane) => cut(plane, outer)), outer);
       const area = outer.rows * outer.columns * stride ** 2;
       for (let y = top * stride; y < Math.min(height, bottom * stride); y++) {
         const line = (y - outer.top * stride) * outer.columns * stride - outer.left * stride;
