@@ -104,6 +104,16 @@ class DiscreteFamily(CodecModel):
 
     @property
     def quality_ladder(self) -> tuple[int, ...]:
+        """Those of the picture at half its size, and one of each number of stages."""
+        return (*range(1, self.num_stages), *self.stage_qualities)
+
+    @property
+    def half_size_qualities(self) -> tuple[int, ...]:
+        """Below one stage: two stages or more of a quarter of the positions."""
+        return self.stage_qualities[1:]
+
+    @property
+    def stage_qualities(self) -> tuple[int, ...]:
         """The middle of the qualities of each number of stages."""
         return tuple((2 * stage + 1) * 50 // self.num_stages for stage in range(self.num_stages))
 

@@ -64,7 +64,7 @@ def draw_codebook(model: TorchModel, stage: int) -> CodebookDrawing:
     usage = model.quantisers[stage - 1].usage
     order = torch.argsort(usage, descending=True, stable=True)
     vectors = before + model.table(stage - 1)[order].float()
-    quality = model.quality_ladder[stage - 1]
+    quality = model.stage_qualities[stage - 1]
     patches, contrast = _decode(model, vectors, quality), 1.0
     if stage > 1:
         differences = patches - _decode(model, before[None], quality)

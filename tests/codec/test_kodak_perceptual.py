@@ -67,7 +67,7 @@ def test_discrete_models_offer_low_rates_and_code_below_fixed_length(family):
     image = _load(NAMES[0], QUARTER)
     model = load_model(find_model(family)).model
     rates = []
-    for stage, quality in enumerate(model.quality_ladder, 1):
+    for stage, quality in enumerate(model.stage_qualities, 1):
         data = imgcodec.encode(image, model=family, quality=quality)
         rates.append(8 * len(data) / (image.width * image.height))
         found = imgcodec.inspect(data, verify=True)

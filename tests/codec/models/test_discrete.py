@@ -32,7 +32,7 @@ def test_quality_chooses_the_number_of_stages(codes):
     picture = smooth_pictures(1, side=96)[0]
     sizes = [
         len(imgcodec.encode(picture, model=codes.info.path, quality=quality))
-        for quality in codes.model.quality_ladder
+        for quality in codes.model.stage_qualities
     ]
     assert len(sizes) == codes.model.num_stages
     assert (np.diff(sizes) > 0).all()
