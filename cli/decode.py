@@ -28,7 +28,7 @@ EXAMPLES = """\b
 Examples:
   imgcodec decode photo.cvb                        photo.png beside it
   imgcodec decode photo.cvb photo.webp
-  imgcodec decode photo.cvb sharp.png --decoder perceptual   of a file made with --tune psnr
+  imgcodec decode photo.cvb natural.png --decoder natural
   imgcodec decode photo.cvb preview.png --scale 1/8
   imgcodec decode download.cvb.part sofar.png --allow-truncated
   imgcodec decode photo.cvb part.png --crop 1200,800,512,512
@@ -85,7 +85,7 @@ def _check_colour(ctx: click.Context, param: click.Parameter, value: str | None)
     metavar="NAME",
     default="fidelity",
     show_default=True,
-    help="Which decoder of the model: perceptual looks sharper, fidelity is closer to the pixels.",
+    help="Which decoder of the model: natural has textures, fidelity is closer to the pixels.",
 )
 @click.option(
     "--crop",

@@ -17,7 +17,7 @@ BYTES = "bytes"
 EXAMPLES = """\b
 Examples:
   imgcodec match --codec imgcodec-vq
-  imgcodec match --codec imgcodec-beta@10,30,50 --against imgcodec-beta-perceptual,avif
+  imgcodec match --codec imgcodec-beta@10,30,50 --against imgcodec-beta-natural,avif
   imgcodec match --dataset photos/ --codec imgcodec-vq --metrics psnr,lpips-alex --json
   imgcodec match --codec imgcodec-beta@30,50,70 --by ssimulacra2 --against avif,avif-psnr,jxl"""
 

@@ -172,7 +172,7 @@ def decode(
     Args:
         source: the bytes, a path, or a binary file.
         model: weights file to use instead of the installed models.
-        decoder: "fidelity", or another that the model has, such as "perceptual": any decoder
+        decoder: "fidelity", or another that the model has, such as "natural": any decoder
             reads any file of its model.
         max_passes: decode this many passes only and fill the rest with prior means: a preview.
         levels: the same for levels, of families that have some.

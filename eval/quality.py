@@ -240,7 +240,7 @@ QUALITIES = (
         module="lpips",
         package="lpips",
         variants=("alex", "squeeze", "vgg"),
-        taught_by=("lpips",),
+        taught_by=("lpips", "texture"),
     ),
 )
 

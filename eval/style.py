@@ -35,7 +35,7 @@ STYLES: dict[str, Style] = dict(
         _own("imgcodec-beta", "#d6254d", "o"),
         _own("imgcodec-beta-eye", "#ff7a1a", "^"),
         _own("imgcodec-beta-psnr", "#f06595", "D"),
-        _own("imgcodec-beta-perceptual", "#7a1230", "s"),
+        _own("imgcodec-beta-natural", "#7a1230", "s"),
         _own("imgcodec-hier", "#b0179b", "v"),
         _own("imgcodec-vq", "#7a4fd0", "P"),
         _own("imgcodec-cv", "#c2410c", "X"),

@@ -356,7 +356,7 @@ for model in ("beta", "hier", "vq", "cv", "convvae"):
     assert imgcodec.decode(data).size == (90, 70)
     assert imgcodec.inspect(data, verify=True).passes
     assert len(list(imgcodec.preview(data)))
-imgcodec.decode(imgcodec.encode(picture, model="beta-base-2"), decoder="perceptual")
+imgcodec.decode(imgcodec.encode(picture), decoder="natural")
 try:
     imgcodec.encode(picture, effort=2)
 except imgcodec.MissingPackageError as error:

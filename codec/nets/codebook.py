@@ -73,10 +73,10 @@ class Codebook(nn.Module):
         """
         flat = residual.detach().permute(0, 2, 3, 1).reshape(-1, residual.shape[1]).float()
         chosen = nearest(flat, self.codewords) if codes is None else codes.flatten()
-        if self.training:
-            self._follow(flat, chosen)
         codes = chosen.reshape(residual.shape[0], *residual.shape[2:])
         vectors = self.codewords[codes].permute(0, 3, 1, 2)
+        if self.training:  # afterwards: no crop is coded with what it taught
+            self._follow(flat, chosen)
         distance = (residual.float() - vectors).square().sum(dim=1).mean(dim=(1, 2))
         return Quantised(codes, vectors, distance, distance.new_zeros(()))
 

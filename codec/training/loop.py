@@ -11,7 +11,7 @@ import os
 import random
 import signal
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -38,6 +38,7 @@ from imgcodec.codec.training.checkpoint import (
     save_checkpoint,
     save_ema,
 )
+from imgcodec.codec.training.divergence import LastGoodState
 from imgcodec.codec.training.graphics import draw_graphics
 from imgcodec.codec.training.losses import Criterion
 from imgcodec.codec.training.optim import build_optimisers, make_capturable, rate_factor, set_rates
@@ -53,10 +54,6 @@ HELD_OUT = 8
 VALIDATION_SHARE = 0.2
 """Of the time of a run, at most for its last validation."""
 LOG_SECONDS, LOG_STEPS = 20, 50
-RECENT_WINDOWS = 10
-"""Windows of the log from which the usual loss is known."""
-DIVERGED, REMEMBERED = 1.5, 1.1
-"""Times the usual loss: above the first a run goes back, below the second it is remembered."""
 DRAWINGS = 6000
 """In the memory of a GPU, for the share of crops that are drawn."""
 
@@ -204,9 +201,7 @@ class _Trainer:
         self.num_processes = dist.get_world_size() if dist.is_initialized() else 1
         self.started = time.monotonic() - state.elapsed_s
         self.average_rate = torch.zeros((), device=bank.device)
-        self.last_good: list[Tensor] = []
-        self.untried: list[Tensor] = []
-        self.recent_losses: deque[float] = deque(maxlen=RECENT_WINDOWS)
+        self.last_good = LastGoodState(self._tensors)
         pairs = zip(model.parameters(), ema.parameters(), strict=True)
         trained = [(own, average) for own, average in pairs if own.requires_grad]
         self.parameters = [own for own, _ in trained]
@@ -340,31 +335,21 @@ class _Trainer:
         changes = torch._foreach_sub(self.parameters, self.averages)
         torch._foreach_mul_(changes, self.average_rate)
         torch._foreach_add_(self.averages, changes)
-        for own, average in self.buffers:
-            average.copy_(own)
+        for own, average in self.buffers:  # codewords follow as the weights around them do
+            if own.is_floating_point():
+                average.lerp_(own, self.average_rate.to(own.dtype))
+            else:
+                average.copy_(own)
 
     def _look_after(self, loss: float) -> None:
-        """Remember a state that led to a usual loss; from a diverged one go back to the last."""
+        """Let a run that diverged go on from its last good state, at half the rate."""
         if self.criterion.adversary is not None or self.num_processes > 1:
             return  # losses that change their meaning; processes that would have to agree
-        usual = float(np.median(self.recent_losses)) if self.recent_losses else loss
-        has_diverged = not loss < DIVERGED * usual
-        if has_diverged and self.last_good:
-            self.untried = []
-            with torch.no_grad():
-                for tensor, value in zip(self._tensors(), self.last_good, strict=True):
-                    tensor.copy_(value)
+        if self.last_good.after(loss):
             self.state.lr_scale *= 0.5
             rate = self.cfg.lr * self.state.lr_scale
             self.report(f"step {self.state.step}: loss {loss:.3g}, back to the last good state")
             self.report(f"learning rate {rate:.2g} from here")
-        elif not has_diverged:
-            self.recent_losses.append(loss)
-            if loss < REMEMBERED * usual:
-                self.last_good = self.untried
-            self.untried = []
-            if len(self.recent_losses) == RECENT_WINDOWS:
-                self.untried = [tensor.detach().clone() for tensor in self._tensors()]
 
     def _tensors(self) -> list[Tensor]:
         """Return all that steps change on the device."""

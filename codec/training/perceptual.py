@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from imgcodec.codec.errors import OptionError
 from imgcodec.codec.training.squeezenet import (
     find_file,
+    load_tensors,
     read_backbone,
-    read_tensors,
     squeeze_trunk,
     told,
 )
@@ -177,7 +177,7 @@ class SqueezeLpips(LpipsLoss):
                 f"no {' or '.join(HEADS_FILES)} {told(folders)}, and lpips is not installed: "
                 "put lpips/weights/v0.1/squeeze.pth of the package lpips there, or install lpips"
             )
-        return cls(backbone, read_tensors(heads), random_shift_px)
+        return cls(backbone, load_tensors(heads), random_shift_px)
 
 
 def load_perceptual(network: str, folders: Sequence[Path], device: torch.device) -> nn.Module:

@@ -84,7 +84,7 @@ def read_backbone(folders: Sequence[Path]) -> dict[str, Tensor]:
             f"no {BACKBONE_FILE} {told(folders)}: put the parameters 'features.*' of "
             "torchvision's squeezenet1_1 there, as safetensors"
         )
-    return read_tensors(path)
+    return load_tensors(path)
 
 
 def find_file(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
@@ -98,7 +98,7 @@ def told(folders: Sequence[Path]) -> str:
     return f"in {', '.join(map(str, folders))}" if folders else "(no folder of weights is given)"
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def load_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file, of safetensors or of torch."""
     if path.suffix == ".safetensors":
         return load_file(path)

@@ -109,7 +109,7 @@ def test_completion_scripts_are_those_of_click(invoke, shell):
         ("imgcodec encode -m beta-base-", TUNES["eye"]),
         ("imgcodec encode --metadata n", "none"),
         ("imgcodec encode --metadata icc,e", "icc,exif"),
-        ("imgcodec decode --decoder p", "perceptual"),
+        ("imgcodec decode --decoder n", "natural"),
         ("imgcodec sample --attribute 7", "7"),
         ("imgcodec bench --dataset ko", "kodak"),
         ("imgcodec bench --codecs jpeg,imgcodec-b", "jpeg,imgcodec-beta"),

@@ -49,7 +49,6 @@ def files() -> dict[str, bytes]:
     large = np.full((*LARGE_PX, 3), 200, np.uint8)
     return {
         "eye": imgcodec.encode(pixels, exact="none"),
-        "psnr": imgcodec.encode(pixels, tune="psnr", exact="none"),
         "alpha": imgcodec.encode(alpha),
         "large": imgcodec.encode(large, exact="all"),
         "pixels": pixels.tobytes(),
@@ -84,7 +83,7 @@ def test_examples_of_help_work(invoke, folder, files, line):
     ):
         (folder / name).parent.mkdir(exist_ok=True)
         picture.save(folder / name)
-    stream = files["psnr" if "perceptual" in line else "large" if "--crop" in line else "eye"]
+    stream = files["large" if "--crop" in line else "eye"]
     (folder / "out").mkdir()
     for name in ("photo.cvb", "out/e.cvb"):
         (folder / name).write_bytes(stream)

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from imgcodec.cli import view
 from imgcodec.cli.main import cli
+from imgcodec.codec.options import TUNES
 from imgcodec.codec.weights.installed import IDS_FILE, WEIGHTS_DIR
 from imgcodec.web import serve
 
@@ -64,7 +65,7 @@ def test_page_files_and_weights_are_served(served):
     (path,) = server.paths
     assert ask(server, path)[:2] == (200, file.read_bytes())
     assert ask(server, "/weights/ids.json")[:2] == (200, IDS_FILE.read_bytes())
-    assert json.loads(ask(server, "/weights/decoders.json")[1])["beta-base-2"] == ["perceptual"]
+    assert json.loads(ask(server, "/weights/decoders.json")[1])[TUNES["eye"]] == ["natural"]
     script = ask(server, "/page.js?file=x")
     assert (script[0], script[2]["Content-Type"]) == (200, "text/javascript")
 

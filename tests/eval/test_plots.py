@@ -100,7 +100,7 @@ def test_every_codec_of_the_registry_has_a_colour_of_its_own() -> None:
 
 def test_what_is_compared_most_differs_in_colour_and_marker() -> None:
     names = [
-        *("imgcodec-beta", "imgcodec-beta-psnr", "imgcodec-beta-perceptual", "imgcodec-beta-eye"),
+        *("imgcodec-beta", "imgcodec-beta-psnr", "imgcodec-beta-natural", "imgcodec-beta-eye"),
         *("imgcodec-hier", "imgcodec-vq", "imgcodec-cv", "jpeg", "webp", "avif"),
     ]
     assert len({codec_style(name).marker for name in names}) == len(names)

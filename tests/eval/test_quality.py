@@ -158,7 +158,7 @@ def test_losses_of_the_recipe_say_what_taught_the_weights() -> None:
     assert taught_columns(terms) == {"psnr", "ssimulacra2", "ms_ssim"}
     info = find_model("beta-base-2")
     assert "lpips" not in trained_losses(info) >= {"mse", "rate"}
-    assert trained_losses(info, "perceptual") >= {"mse", "lpips"}
+    assert trained_losses(find_model("beta"), "natural") >= {"ssimulacra2", "texture"}
     codecs = [get_codec(name) for name in ("imgcodec:beta-base-2", "jpeg")]
     assert taught_of(codecs) == {"imgcodec:beta-base-2": {"psnr"}}
-    assert {"psnr", "lpips"} <= get_codec("imgcodec-beta-perceptual").taught()  # type: ignore[attr-defined]
+    assert {"ssimulacra2", "lpips"} <= get_codec("imgcodec-beta-natural").taught()  # type: ignore[attr-defined]

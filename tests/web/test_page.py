@@ -89,11 +89,11 @@ def test_pixels_are_those_of_the_command_line(decoder, name):
 
 
 def test_further_decoders_are_offered_and_used(decoder):
-    data = imgcodec.encode(smooth_pictures(1, side=160)[0], quality=20, tune="psnr")
-    answers = [decode_all(decoder, [data], decoder=name)[0] for name in ("fidelity", "perceptual")]
-    assert answers[0]["info"]["decoders"] == ["fidelity", "perceptual"]
+    data = imgcodec.encode(smooth_pictures(1, side=160)[0], quality=20)
+    answers = [decode_all(decoder, [data], decoder=name)[0] for name in ("fidelity", "natural")]
+    assert answers[0]["info"]["decoders"] == ["fidelity", "natural"]
     first, second = (pixels_of(base64.b64decode(answer["png"])) for answer in answers)
-    expected = np.asarray(imgcodec.decode(data, decoder="perceptual")).astype(int)
+    expected = np.asarray(imgcodec.decode(data, decoder="natural")).astype(int)
     assert np.abs(second - expected).max() <= 1
     assert np.abs(first - expected).max() > 1
     assert "no decoder 'other'" in decode_all(decoder, [data], decoder="other")[0]["error"]
