@@ -60,8 +60,19 @@ def test_codebook_starts_and_stays_at_the_clusters_of_its_data():
         result = book(grid)
     assert result.distance.mean() <= before + 1e-4
     assert result.distance.mean() < 0.1 * data.var(dim=0).sum()
+    result = book.eval()(grid)
     assert torch.equal(result.vectors[0, :, 5, 0], book.codewords[result.codes[0, 5, 0]])
     assert torch.equal(book.encode(grid[0].flatten(1).T), book.eval()(grid).codes[0].flatten())
+
+
+def test_no_batch_is_coded_with_what_it_taught():
+    book = Codebook(6, 4)
+    book.init_from_vectors(_clusters(16))
+    before = book.codewords.clone()
+    result = book(_clusters(16)[:64].reshape(1, 8, 8, 6).permute(0, 3, 1, 2) + 1.0)
+    vectors = result.vectors.permute(0, 2, 3, 1)
+    assert torch.equal(vectors, before[result.codes])
+    assert not torch.equal(vectors, book.codewords[result.codes])
 
 
 def test_dead_codes_come_back_to_life():
