@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-RECIPE = types.SimpleNamespace(loss=types.SimpleNamespace(lpips=0.0, lpips_network="squeeze"))
+LOSS = types.SimpleNamespace(lpips=0.0, lpips_network="squeeze", texture=0.0)
+RECIPE = types.SimpleNamespace(loss=LOSS)
 
 
 @pytest.fixture
@@ -75,6 +76,19 @@ def test_train_takes_resume_or_init(invoke, calls, recipe, tmp_path):
     assert (options["resume"], options["init"]) == (False, recipe)
     both = invoke("train", recipe, "--data", tmp_path, "--resume", "--init", recipe)
     assert both.exit_code == 2
+
+
+def test_backbones_are_loaded_where_the_recipe_weighs_them(
+    invoke, calls, recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(LOSS, "texture", 1.0)
+    asked = []
+    fake = types.SimpleNamespace(load_texture=lambda folders: asked.append(folders) or "texture")
+    monkeypatch.setitem(sys.modules, "imgcodec.codec.training.texture", fake)
+    result = invoke("train", recipe, "--data", tmp_path, "--weights-dir", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert asked[0][0] == tmp_path
+    assert (calls[-1][2]["texture"], calls[-1][2]["perceptual"]) == ("texture", None)
 
 
 def test_train_finds_recipes_of_the_package(invoke, calls, tmp_path):

@@ -71,14 +71,15 @@ def test_synthesis_runs_on_the_crop_and_its_halo_only(tiled, shipped, monkeypatc
     seen = []
     original = type(shipped.model).synthesis
 
-    def spy(self, y_hat, quality):
-        seen.append(tuple(y_hat.shape[2:]))
-        return original(self, y_hat, quality)
+    def spy(self, y_hat, quality, place):
+        seen.append((*y_hat.shape[2:], *place))
+        return original(self, y_hat, quality, place)
 
     monkeypatch.setattr(type(shipped.model), "synthesis", spy)
     imgcodec.decode(tiled[0], crop=(200, 200, 32, 48))
     region = region_of(shipped.model, Tile(200, 200, 48, 32), HEIGHT, WIDTH)
-    assert seen == [(region.height // 16, region.width // 16)]
+    of_region = (region.height, region.width, region.top, region.left)
+    assert seen == [tuple(length // 16 for length in of_region)]
     assert region.height <= 48 + 32 + 2 * shipped.model.synthesis_halo_px
 
 
