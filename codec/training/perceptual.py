@@ -7,6 +7,7 @@ arXiv 1801.03924 (LPIPS, version 0.1).
 from __future__ import annotations
 
 import importlib.util
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from imgcodec.codec.training.squeezenet import (
     load_tensors,
     read_backbone,
     squeeze_trunk,
-    told,
+    where_told,
 )
 
 MIN_SIDE_PX = 32
@@ -30,7 +31,7 @@ NORM_EPS = 1e-10
 """Under the root, so that a position without any activation has a gradient (of zero)."""
 
 
-class DeepLoss(nn.Module):
+class DeepLoss(nn.Module, ABC):
     """Distance of the features of two pictures, differentiable in the second.
 
     Backbones pool by a stride (2 to 16 here), and a loss through one leaves errors of that period
@@ -80,9 +81,9 @@ class DeepLoss(nn.Module):
             distances = [self.distance(i, a.float(), b.float()) for i, (a, b) in enumerate(pairs)]
         return torch.stack(distances).sum(dim=0)
 
+    @abstractmethod
     def distance(self, index: int, reference: Tensor, other: Tensor) -> Tensor:
         """Return (B,) distances in a layer, of its features (B, C, H, W)."""
-        raise NotImplementedError
 
     def _features(self, x: Tensor) -> Sequence[Tensor]:
         return self.backbone(x * self.gain + self.offset)
@@ -174,7 +175,7 @@ class SqueezeLpips(LpipsLoss):
         heads = find_file(folders, HEADS_FILES) or _heads_of_package()
         if heads is None:
             raise FileNotFoundError(
-                f"no {' or '.join(HEADS_FILES)} {told(folders)}, and lpips is not installed: "
+                f"no {' or '.join(HEADS_FILES)} {where_told(folders)}, and lpips is not installed: "
                 "put lpips/weights/v0.1/squeeze.pth of the package lpips there, or install lpips"
             )
         return cls(backbone, load_tensors(heads), random_shift_px)

@@ -81,7 +81,7 @@ def read_backbone(folders: Sequence[Path]) -> dict[str, Tensor]:
     path = find_file(folders, [BACKBONE_FILE])
     if path is None:
         raise FileNotFoundError(
-            f"no {BACKBONE_FILE} {told(folders)}: put the parameters 'features.*' of "
+            f"no {BACKBONE_FILE} {where_told(folders)}: put the parameters 'features.*' of "
             "torchvision's squeezenet1_1 there, as safetensors"
         )
     return load_tensors(path)
@@ -93,7 +93,7 @@ def find_file(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def told(folders: Sequence[Path]) -> str:
+def where_told(folders: Sequence[Path]) -> str:
     """Return for a message where weights were looked for."""
     return f"in {', '.join(map(str, folders))}" if folders else "(no folder of weights is given)"
 
