@@ -72,6 +72,8 @@ class CodecModel(ABC):
     """Whether colours are lost."""
     decoder_prefixes: ClassVar[tuple[str, ...]]
     """Beginnings of the names that synthesis alone uses: what a second decoder replaces."""
+    decoder_sizes: ClassVar[tuple[str, ...]] = ("noise_channels",)
+    """Sizes that a second decoder may have of its own: no integer depends on them."""
 
     def __init__(self, cfg: Any) -> None:
         super().__init__()

@@ -31,6 +31,7 @@ from imgcodec.codec.training.thumbnails import fit_thumbnails
 from imgcodec.codec.weights.store import (
     QUALITY_POSITIONS,
     TABLE_PREFIX,
+    do_share_integers,
     hash_of_tensors,
     thumbnail_arrays,
 )
@@ -142,6 +143,8 @@ def export_decoder(
     recipe = json.loads(metadata["recipe"])
     if "model" not in base or "hash" not in base:
         raise OptionError(f"{model} is not exported")
+    if not do_share_integers(base["model"], json.dumps(recipe["model"])):
+        raise OptionError(f"{ema} and {model} have other sizes")
     trained = build_model(recipe["family"], recipe["model"])
     load_initial_weights(trained, ema)
     trained.prepare()

@@ -219,8 +219,20 @@ def _read_all(
         if not all(name.startswith(_decoder_prefixes(metadata)) for name in others):
             raise UnknownModelError(f"{path} has tensors that are no part of a decoder")
         arrays |= others
-        metadata = {**metadata, "model": details.get("model", metadata.get("model", ""))}
+        if "model" in details:
+            if not do_share_integers(metadata["model"], details["model"]):
+                raise UnknownModelError(f"{path} has other sizes than {metadata.get('id')}")
+            metadata = {**metadata, "model": details["model"]}
     return arrays, metadata
+
+
+def do_share_integers(sizes: str, others: str) -> bool:
+    """Return whether two sizes of a model, in JSON, differ in what a decoder may have alone."""
+    first, second = (
+        {key: value for key, value in json.loads(x).items() if key not in CodecModel.decoder_sizes}
+        for x in (sizes, others)
+    )
+    return first == second
 
 
 def _decoder_prefixes(metadata: Mapping[str, str]) -> tuple[str, ...]:

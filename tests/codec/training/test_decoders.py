@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from unittest import mock
@@ -116,6 +117,20 @@ def test_a_run_that_changed_more_than_the_decoder_is_refused(run, tmp_path):
     with pytest.raises(ValueError, match=r"g_a\.out\.bias"):
         export_decoder(tmp_path / "ema.safetensors", target, weights, provenance="-")
     assert not target.exists()
+
+
+def test_a_decoder_with_a_rate_axis_of_its_own_is_refused(noisy, tmp_path):
+    from safetensors import safe_open
+
+    name = f"{noisy.stem}.natural.safetensors"
+    with safe_open(noisy.with_name(name), "pt") as file:
+        metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    sizes = json.loads(metadata["model"])
+    metadata["model"] = json.dumps(sizes | {"lambda_min": 2 * sizes["lambda_min"]})
+    save_file(tensors, tmp_path / name, metadata)
+    shutil.copy(noisy, tmp_path)
+    with pytest.raises(imgcodec.UnknownModelError, match="other sizes"):
+        load_model(find_model(tmp_path / noisy.name), "natural")
 
 
 def test_noise_makes_a_difference_and_is_always_the_same(noisy):
