@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from imgcodec.codec.families.discrete import DiscreteFamily, DiscreteTerms
-from imgcodec.codec.numeric.arrays import Array, cast, like
+from imgcodec.codec.numeric.arrays import Array, cast, namespace
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,6 @@ class CvFamily(DiscreteFamily):
 
 def vectors_of_capsules(poses: Array, level_bits: int) -> Array:
     """Return the vector of every code, float64 (K * L, D), of poses (K, D) and L lengths."""
-    lengths = like((np.arange(2**level_bits) + 0.5) * 2.0**-level_bits, poses)
-    poses = cast(poses, "float64")
-    return (poses[:, None, :] * lengths[:, None]).reshape(-1, poses.shape[1])
+    poses, unit = cast(poses, "float64"), 2.0**-level_bits
+    vectors = [poses * ((level + 0.5) * unit) for level in range(2**level_bits)]
+    return namespace(poses).stack(vectors, 1).reshape(-1, poses.shape[1])

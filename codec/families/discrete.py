@@ -35,7 +35,7 @@ from imgcodec.codec.families.prior import (
     prior_logits,
     prior_mean,
 )
-from imgcodec.codec.numeric.arrays import Array, cast, detach, like, namespace, permute, zeros
+from imgcodec.codec.numeric.arrays import Array, cast, detach, like, namespace, ones, permute, zeros
 from imgcodec.codec.numeric.choices import CENTRE, NUM_ROWS, ROWS_PER_LOGIT, rows_of_logits
 from imgcodec.codec.numeric.exact import Arithmetic
 from imgcodec.codec.stream.tables import TOTAL, Tables
@@ -102,6 +102,10 @@ class DiscreteFamily(CodecModel):
     def table(self, stage: int) -> Array:
         """Return the vector of every code of a stage, float64 (2^num_bits, D), on the grid."""
 
+    def groups_of_positions(self, shape: tuple[int, int]) -> Array:
+        """Return the number of the group that codes each position of (h, w)."""
+        return group_of_positions(*shape)
+
     @property
     def quality_ladder(self) -> tuple[int, ...]:
         """Those of the picture at half its size, and one of each number of stages."""
@@ -161,7 +165,7 @@ class DiscreteFamily(CodecModel):
         """
         quantise = quantise or self.encode
         kind = self.table(0)
-        groups = group_of_positions(*shape)
+        groups = self.groups_of_positions(shape)
         batch = 1 if y is None else len(y)
         size = (batch, self.latent_channels, *shape)
         before = zeros(size, arithmetic.dtype, kind)
@@ -172,9 +176,9 @@ class DiscreteFamily(CodecModel):
             own = zeros(size, arithmetic.dtype, kind)
             for number, (row, column) in enumerate(GROUPS):
                 cell = (..., slice(row, None, 2), slice(column, None, 2))
-                if not groups[cell].size:
+                if 0 in groups[cell].shape:
                     continue
-                mask, known = like(groups == number, kind), like(groups < number, kind)
+                mask, known = groups == number, groups < number
                 seen = prior_features(prior, context_of(before, own, known), arithmetic)
                 mean = prior_mean(prior, seen, arithmetic)
                 features = permute(seen[cell], (0, 2, 3, 1))
@@ -184,7 +188,7 @@ class DiscreteFamily(CodecModel):
                     codes = quantise(stage, target[cell], own_mean, features)
                 name = f"code{stage + 1}"
                 block = Block(name, name, mask[None], is_choice=True)
-                nodes = like(np.ones(features.shape[:3], np.int64), kind)
+                nodes = ones(features.shape[:3], "int64", kind)
                 for bit in reversed(range(self.num_bits)):
                     rows = zeros((batch, 1, *shape), arithmetic.dtype, kind)
                     rows[cell] = rows_of_logits(prior_logits(prior, features, nodes))[:, None]

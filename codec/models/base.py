@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from imgcodec.codec.errors import OptionError
+from imgcodec.codec.families.coders import thresholds_of
+from imgcodec.codec.models.relaxed import Train
 from imgcodec.codec.nets.exact import snap_
 
 GRAIN = "g_s.grain."
@@ -43,6 +46,7 @@ class TorchModel(nn.Module, ABC):
     family: str
     max_level: float
     stride_px: int
+    thresholds: Tensor
     is_capturable: ClassVar[bool] = False
     """Whether nothing in `forward` waits for the device, so that a GPU can replay it."""
 
@@ -50,6 +54,16 @@ class TorchModel(nn.Module, ABC):
     def nets(self) -> Any:
         """Float networks by name: this model's own."""
         return self
+
+    def add_training_coder(self) -> None:
+        """Keep on the device what `training_coder` needs there."""
+        thresholds = torch.from_numpy(thresholds_of(self.default_tables()))
+        self.register_buffer("thresholds", thresholds, persistent=False)
+        self._places: dict[Any, Tensor] = {}
+
+    def training_coder(self) -> Train:
+        """Return the coder of a training batch, which waits for the device in the first one only."""
+        return Train(self.thresholds, self._places)
 
     @abstractmethod
     def init_from_patches(self, patches: Tensor) -> None:

@@ -10,10 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imgcodec.codec.families.beta import STRIDE, BetaConfig, BetaFamily
-from imgcodec.codec.families.coders import thresholds_of
 from imgcodec.codec.families.registry import NoTerms
 from imgcodec.codec.models.base import TorchModel, TrainOutput
-from imgcodec.codec.models.relaxed import Train
 from imgcodec.codec.nets.blocks import Block as ResidualBlock
 from imgcodec.codec.nets.blocks import anchor_weights, pointwise, widening_of
 from imgcodec.codec.nets.context import MeanNet, RowFeatures, RowNet
@@ -76,9 +74,7 @@ class BetaModel(BetaFamily, TorchModel):
         self.y_log_scale = nn.Parameter(torch.zeros(anchors, m))
         self.z_log_scale = nn.Parameter(torch.full((anchors, cfg.hyper_channels), 2.7))
         self.register_buffer("masks", masks, persistent=False)
-        thresholds = torch.from_numpy(thresholds_of(self.default_tables()))
-        self.register_buffer("thresholds", thresholds, persistent=False)
-        self._places: dict[Any, Tensor] = {}
+        self.add_training_coder()
 
     # ---- start -------------------------------------------------------------------------
 
@@ -154,7 +150,7 @@ class BetaModel(BetaFamily, TorchModel):
         """
         weights = anchor_weights(level, self.cfg.num_anchors)
         y = self.analyse(x, weights)
-        coder = Train(self.thresholds, self._places)
+        coder = self.training_coder()
         y_hat = self.walk(y, y.shape[2:], weights, coder, FLOAT)
         return TrainOutput(
             x_hat=self.synthesise(y_hat, weights, random_places(self.g_s, len(x))),

@@ -13,12 +13,10 @@ from imgcodec.codec.families.discrete import STRIDE, DiscreteFamily, DiscreteTer
 from imgcodec.codec.families.prior import (
     GROUPS,
     context_of,
-    group_of_positions,
     prior_features,
     prior_mean,
 )
 from imgcodec.codec.models.base import TorchModel, TrainOutput
-from imgcodec.codec.models.relaxed import Train
 from imgcodec.codec.nets.codebook import perplexity, used_share
 from imgcodec.codec.nets.exact import FLOAT
 from imgcodec.codec.nets.klt import klt_of_patches
@@ -42,6 +40,8 @@ class DiscreteModel(DiscreteFamily, TorchModel):
     `straight_through` as in `nets.codebook`.
     """
 
+    is_capturable = True
+
     def add_modules(self, quantisers: list[nn.Module], terms: DiscreteTerms) -> None:
         """Make the modules of an untrained model, with one quantiser per stage."""
         self.terms = terms
@@ -56,6 +56,8 @@ class DiscreteModel(DiscreteFamily, TorchModel):
             CodePrior(dims, cfg.prior_width, self.num_bits, with_mean=cfg.context_mean)
             for _ in quantisers
         )
+        self.add_training_coder()
+        self._groups: dict[tuple[int, ...], Tensor] = {}
 
     # ---- training ----------------------------------------------------------------------
 
@@ -120,7 +122,7 @@ class DiscreteModel(DiscreteFamily, TorchModel):
 
     def _left_by_means(self, y: Tensor) -> Tensor:
         """Return latents (N, D, h, w) less what the first prior predicts of earlier groups."""
-        groups = torch.from_numpy(group_of_positions(*y.shape[2:])).to(y.device)
+        groups = self.groups_of_positions((y.shape[2], y.shape[3]))
         left, prior = y, self.priors[0]
         for number in range(len(GROUPS)):
             context = context_of(torch.zeros_like(y), y, groups < number)
@@ -148,7 +150,7 @@ class DiscreteModel(DiscreteFamily, TorchModel):
             found[stage].append((target, mean, codes))
             return codes
 
-        coder = Train.under(self.default_tables())
+        coder = self.training_coder()
         self.walk(y, y.shape[2:], self.num_stages, coder, FLOAT, quantise)
         stage_bits = torch.stack(list(coder.bits.values()), dim=1)  # (B, stages)
         is_used = (torch.arange(self.num_stages, device=x.device) < used[:, None]).to(y.dtype)
@@ -178,6 +180,14 @@ class DiscreteModel(DiscreteFamily, TorchModel):
         )
 
     # ---- networks of the walk ----------------------------------------------------------
+
+    def groups_of_positions(self, shape: tuple[int, int]) -> Tensor:
+        """Return the groups where the model is; see `DiscreteFamily`."""
+        groups = self._groups.get(shape)
+        if groups is None or groups.device != self.thresholds.device:
+            groups = torch.from_numpy(super().groups_of_positions(shape))
+            self._groups[shape] = groups = groups.to(self.thresholds.device)
+        return groups
 
     def codes(self, stage: int, vectors: Tensor) -> Tensor:
         """Return the codes of vectors; see `DiscreteFamily`."""

@@ -24,7 +24,7 @@ from imgcodec.codec.families.hier import (
 )
 from imgcodec.codec.models.base import TorchModel, TrainOutput
 from imgcodec.codec.models.level import Level
-from imgcodec.codec.models.relaxed import Prefix, Train
+from imgcodec.codec.models.relaxed import Prefix
 from imgcodec.codec.nets.blocks import anchor_weights, pointwise, widening_of
 from imgcodec.codec.nets.context import RowContext
 from imgcodec.codec.nets.exact import FLOAT
@@ -44,6 +44,8 @@ ADOPTED = ("klt_analysis.", "klt_synthesis.", "g_a.", "g_s.")
 
 class HierModel(HierFamily, TorchModel):
     """Pyramid of latents with context from coarse to fine."""
+
+    is_capturable = True
 
     def __init__(self, cfg: HierConfig, terms: HierTerms) -> None:
         super().__init__(cfg)
@@ -82,6 +84,7 @@ class HierModel(HierFamily, TorchModel):
                 for width, m in zip(cfg.context_widths[1:], sizes[1:], strict=True)
             )
         self.row_context = RowContext(sizes[:-1], cfg.exact_widths, anchors)
+        self.add_training_coder()
 
     # ---- start -------------------------------------------------------------------------
 
@@ -160,16 +163,16 @@ class HierModel(HierFamily, TorchModel):
         """
         is_jittered = torch.rand(x.shape[0], device=x.device) < JITTERED_SHARE
         weights = self._jittered_weights(level, is_jittered)
-        coder = Train.under(self.default_tables())
+        coder = self.training_coder()
         y = self.analyse(x, weights[-1])
         y_hat = self.walk(y, y.shape[2:], weights, coder, FLOAT, fixed_rates=is_jittered)
         means = [bits.mean() / x[0, 0].numel() for bits in coder.bits.values()]
         stats = {f"bpp_{k}": bpp for k, bpp in enumerate(means, 1)}
         auxiliary = x.new_zeros(())
         if self.terms.preview_share:
-            count = max(1, round(len(x) * self.terms.preview_share))
-            chosen = torch.randperm(len(x), device=x.device)[:count]
-            shown = self._preview(y[chosen], [w[chosen] for w in weights])
+            count = max(NUM_LEVELS - 1, round(len(x) * self.terms.preview_share))
+            chosen = torch.rand(len(x), device=x.device).argsort()[:count]
+            shown = self._previews(y[chosen], [w[chosen] for w in weights])
             stats["preview_mse"] = (shown - x[chosen]).square().mean() * 255.0**2
             auxiliary = self.terms.preview_weight * stats["preview_mse"]
         x_hat = self._synthesise_somewhere(y_hat, weights[-1])
@@ -184,14 +187,19 @@ class HierModel(HierFamily, TorchModel):
             weights.append(anchor_weights(at, self.cfg.num_anchors))
         return weights
 
-    def _preview(self, y: Tensor, weights: list[Tensor]) -> Tensor:
-        """Return pictures (B, 3, H, W) of the first or the first two levels, and of means."""
-        kept = self.passes(1)[: int(torch.randint(1, NUM_LEVELS, ()))]
-        coder = Prefix(
-            Train.under(self.default_tables()), {name for level in kept for name in level}
-        )
+    def _previews(self, y: Tensor, weights: list[Tensor]) -> Tensor:
+        """Return pictures (B, 3, H, W), the first half of the first level alone, and so on."""
+        num_levels = range(1, NUM_LEVELS)
+        parts = zip(y.chunk(NUM_LEVELS - 1), *(w.chunk(NUM_LEVELS - 1) for w in weights))
+        return torch.cat([self._preview(n, *part) for n, part in zip(num_levels, parts)])
+
+    def _preview(self, num_levels: int, y: Tensor, *weights: Tensor) -> Tensor:
+        """Return pictures (B, 3, H, W) of the first levels, and of means."""
+        kept = self.passes(1)[:num_levels]
+        coder = Prefix(self.training_coder(), {name for level in kept for name in level})
         fixed = y.new_ones(len(y), dtype=torch.bool)
-        y_hat = self.walk(y.detach(), y.shape[2:], weights, coder, FLOAT, fixed_rates=fixed)
+        point = list(weights)
+        y_hat = self.walk(y.detach(), y.shape[2:], point, coder, FLOAT, fixed_rates=fixed)
         return self._synthesise_somewhere(y_hat, weights[-1])
 
     def _synthesise_somewhere(self, y_hat: Tensor, weights: Tensor) -> Tensor:

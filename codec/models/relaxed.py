@@ -50,13 +50,20 @@ class Train(Coder):
     def code(self, block: Block, error: Tensor | None, rows: Tensor) -> Tensor | None:
         """Round by cost and count; see `Coder.code`."""
         assert error is not None
+        if block.is_choice:
+            bits = bits_of_choices(error, rows.expand_as(error))
+            self._add(block, torch.where(block.mask, bits, 0.0).flatten(1))
+            return error
         where = self._where(block)
         x = error.flatten(1).index_select(1, where)
         own_rows = rows.expand_as(error).flatten(1).index_select(1, where)
         q = self._integers(block, x, own_rows)
-        count = bits_of_choices(q, own_rows) if block.is_choice else self._bits(q, x, own_rows)
-        self.bits[block.part] = self.bits.get(block.part, 0) + count.sum(dim=1)
+        self._add(block, self._bits(q, x, own_rows))
         return q.new_zeros(error.shape).flatten(1).index_copy(1, where, q).view(error.shape)
+
+    def _add(self, block: Block, bits: Tensor) -> None:
+        """Count bits (B, n) of a block."""
+        self.bits[block.part] = self.bits.get(block.part, 0) + bits.sum(dim=1)
 
     def _where(self, block: Block) -> Tensor:
         """Return where the values of a block lie in flattened latents, (n,)."""

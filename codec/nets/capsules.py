@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from imgcodec.codec.families.cv import vectors_of_capsules
 from imgcodec.codec.nets.blocks import pointwise
-from imgcodec.codec.nets.codebook import Quantised, k_means, nearest, tree_order
+from imgcodec.codec.nets.codebook import Quantised, count_codes, k_means, nearest, tree_order
 from imgcodec.codec.nets.exact import Grid
 from imgcodec.codec.numeric.exact import BIAS_BITS
 
@@ -30,9 +30,16 @@ ROUTING_ROUNDS = 3
 POSES = Grid(BIAS_BITS - 4)
 """Lengths are odd multiples of 2**-4 or coarser: every product lies on the grid of biases."""
 CHUNK = 4096
-FIT_STEPS, FIT_BATCH, FIT_LR = 400, 1024, 2e-2
-LENGTH_WEIGHT = 100.0
+FIT_STEPS, FIT_BATCH, FIT_LR = 500, 512, 4e-2
+LENGTH_WEIGHT = 20.0
 """Of the squared error of a length against the logarithmic loss of the choice of a pose."""
+SHARPNESS = 16.0
+"""Power of the routing coefficients in what training makes of them. Lengths need several small
+ones, so that among 256 capsules the largest is some .016: as it is, training would ask for larger
+ones rather than for the right one to be the largest."""
+PRIMARY_BIAS, TRANSFORM_SCALE = 0.5, 4.0
+"""At the start: without bias a vector and its opposite agree alike; of small predictions the
+routing makes nothing."""
 
 
 class Capsules(nn.Module):
@@ -71,7 +78,8 @@ class Capsules(nn.Module):
         self.primary = pointwise(dims, num_primary * primary_dims)
         # One (output_dims x primary_dims) matrix per pair; poses last, where sums vectorise.
         shape = (num_primary, primary_dims, output_dims, num_poses)
-        self.transforms = nn.Parameter(torch.randn(shape) * primary_dims**-0.5)
+        self.transforms = nn.Parameter(torch.randn(shape) * TRANSFORM_SCALE * primary_dims**-0.5)
+        nn.init.normal_(self.primary.bias, std=PRIMARY_BIAS)
         self.poses = nn.Parameter(torch.randn(num_poses, dims) * 0.01)
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("usage", torch.ones(num_poses << level_bits))
@@ -118,7 +126,8 @@ class Capsules(nn.Module):
         chosen = routing.argmax(dim=1)
         length = lengths.gather(1, chosen[:, None])[:, 0]
         level = self._level(length)
-        hard = F.one_hot(chosen, len(self.poses)).to(routing.dtype) + routing - routing.detach()
+        soft = _sharpened(routing).exp()
+        hard = F.one_hot(chosen, len(self.poses)).to(routing.dtype) + soft - soft.detach()
         gain = self._value(level) + length - length.detach()
         vectors = (hard @ self.poses) * gain[:, None]
         codes = (chosen << self.level_bits) | level
@@ -129,8 +138,7 @@ class Capsules(nn.Module):
             auxiliary = self.assignment * self._assignment_loss(routing, lengths, best)
         if self.training:
             with torch.no_grad():
-                counts = torch.bincount(codes, minlength=len(self.usage)).float()
-                self.usage.lerp_(counts, 0.02)
+                self.usage.lerp_(count_codes(codes, len(self.usage)), 0.02)
         return Quantised(
             codes.reshape(batch, height, width),
             vectors.reshape(batch, height, width, dims).permute(0, 3, 1, 2),
@@ -172,7 +180,7 @@ class Capsules(nn.Module):
     def _assignment_loss(self, routing: Tensor, lengths: Tensor, codes: Tensor) -> Tensor:
         """Return how far routing and lengths (N, K) are from given codes (N,)."""
         pose, value = codes >> self.level_bits, self._value(codes & (2**self.level_bits - 1))
-        wrong = F.nll_loss(torch.log(routing + 1e-6), pose)
+        wrong = F.nll_loss(_sharpened(routing), pose)
         error = (lengths.gather(1, pose[:, None])[:, 0] - value).square().mean()
         return wrong + LENGTH_WEIGHT * error
 
@@ -181,6 +189,11 @@ class Capsules(nn.Module):
 
     def _value(self, level: Tensor) -> Tensor:
         return (level + 0.5) * 2.0**-self.level_bits
+
+
+def _sharpened(routing: Tensor) -> Tensor:
+    """Return logarithms of the probabilities (N, K) that training makes of coefficients (N, K)."""
+    return (SHARPNESS * torch.log(routing + 1e-9)).log_softmax(dim=1)
 
 
 def _couple(predictions: Tensor, direction: Tensor) -> Tensor:

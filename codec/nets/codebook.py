@@ -90,7 +90,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def _follow(self, vectors: Tensor, codes: Tensor) -> None:
-        counts = torch.bincount(codes, minlength=len(self.usage)).float()
+        counts = count_codes(codes, len(self.usage))
         sums = torch.zeros_like(self.codewords).index_add_(0, codes, vectors)
         if dist.is_initialized():
             dist.all_reduce(counts)
@@ -101,14 +101,18 @@ class Codebook(nn.Module):
         self.codewords.copy_(weighted / self.usage.clamp_min(1e-5)[:, None])
         even = self.usage.mean()
         dead = self.usage < DEAD_SHARE * even
-        count = int(dead.sum())
-        if count:
-            chosen = vectors[torch.randint(len(vectors), (count,), device=vectors.device)]
-            chosen = chosen + JITTER * self.codewords.std() * torch.randn_like(chosen)
-            if dist.is_initialized():
-                dist.broadcast(chosen, 0)
-            self.codewords[dead] = chosen
-            self.usage[dead] = even
+        chosen = vectors[torch.randint(len(vectors), dead.shape, device=vectors.device)]
+        chosen = chosen + JITTER * self.codewords.std() * torch.randn_like(chosen)
+        if dist.is_initialized():
+            dist.broadcast(chosen, 0)
+        self.codewords.copy_(torch.where(dead[:, None], chosen, self.codewords))
+        self.usage.copy_(torch.where(dead, even, self.usage))
+
+
+def count_codes(codes: Tensor, num_codes: int) -> Tensor:
+    """Return how often each code is in codes (N,), float32 (num_codes,), by no word to the host."""
+    counts = torch.zeros(num_codes, device=codes.device)
+    return counts.index_add_(0, codes, torch.ones_like(codes, dtype=torch.float32))
 
 
 def perplexity(usage: Tensor) -> Tensor:

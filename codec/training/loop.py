@@ -224,7 +224,7 @@ class _Trainer:
             self.optimisers,
             self.cfg.clip_norm,
             self._average,
-            self.averages,
+            [*self.averages, *chain.from_iterable(self.buffers)],
         )
 
     def run(self, held_out: list[tuple[str, np.ndarray]], *, is_main: bool) -> Path:
