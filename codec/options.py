@@ -12,7 +12,7 @@ from imgcodec.codec.stream.container import MAX_PIXELS, parse_metadata_names
 
 DEFAULT_FAMILY = "beta"
 DEFAULT_QUALITY = 60
-TUNES = {"eye": "beta-base-4", "psnr": "beta-base-2"}
+TUNES = {"eye": "beta-base-5", "psnr": "beta-base-2"}
 """What the shipped weights of the default family were trained for, and which they are."""
 TILE_PX = 1024
 MAX_EFFORT = 9

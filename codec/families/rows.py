@@ -8,10 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from imgcodec.codec.numeric.arrays import Array, cast, concat, expand, namespace, pixel_shuffle
-from imgcodec.codec.numeric.exact import Arithmetic, compand
-
-INTEGER_MAX = 64
-"""Networks of rows see integers clamped to this."""
+from imgcodec.codec.numeric.exact import INPUT_MAX, Arithmetic, compand
 
 
 def tile_cell(cell: Array, size: tuple[int, int]) -> Array:
@@ -62,7 +59,7 @@ def row_features(p: Any, z: Array, weights: Array, arithmetic: Arithmetic) -> Ar
         (B, E, h, w).
     """
     activate = arithmetic.activate
-    z = namespace(z).clip(cast(z, arithmetic.dtype), -INTEGER_MAX, INTEGER_MAX)
+    z = namespace(z).clip(cast(z, arithmetic.dtype), -INPUT_MAX, INPUT_MAX)
     level = (weights @ p.level)[:, :, None, None]
     x = activate(arithmetic.pointwise(z, p.first) + level)
     x = activate(arithmetic.depthwise(x, p.depthwise))
@@ -95,7 +92,7 @@ def finer_row_features(
     """
     activate = arithmetic.activate
     q = cast(q, arithmetic.dtype)
-    seen = concat([namespace(q).clip(q, -INTEGER_MAX, INTEGER_MAX), compand(q)], 1)
+    seen = concat([namespace(q).clip(q, -INPUT_MAX, INPUT_MAX), compand(q)], 1)
     level = (weights @ p.level)[:, :, None, None]
     x = arithmetic.pointwise(seen, p.decoded) + arithmetic.pointwise(features, p.carried) + level
     x = arithmetic.depthwise(activate(x), p.depthwise)

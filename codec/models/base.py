@@ -62,7 +62,7 @@ class TorchModel(nn.Module, ABC):
         self._places: dict[Any, Tensor] = {}
 
     def training_coder(self) -> Train:
-        """Return the coder of a training batch, which waits for the device in the first one only."""
+        """Return the coder of a training batch, which waits for the device in the first alone."""
         return Train(self.thresholds, self._places)
 
     @abstractmethod

@@ -189,9 +189,9 @@ class HierModel(HierFamily, TorchModel):
 
     def _previews(self, y: Tensor, weights: list[Tensor]) -> Tensor:
         """Return pictures (B, 3, H, W), the first half of the first level alone, and so on."""
-        num_levels = range(1, NUM_LEVELS)
-        parts = zip(y.chunk(NUM_LEVELS - 1), *(w.chunk(NUM_LEVELS - 1) for w in weights))
-        return torch.cat([self._preview(n, *part) for n, part in zip(num_levels, parts)])
+        parts = [tensor.chunk(NUM_LEVELS - 1) for tensor in (y, *weights)]
+        pictures = [self._preview(n, *part) for n, part in enumerate(zip(*parts, strict=True), 1)]
+        return torch.cat(pictures)
 
     def _preview(self, num_levels: int, y: Tensor, *weights: Tensor) -> Tensor:
         """Return pictures (B, 3, H, W) of the first levels, and of means."""

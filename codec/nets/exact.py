@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from imgcodec.codec.numeric.exact import (
     ACTIVATION_MAX,
     BIAS_BITS,
-    MAGNITUDE_MAX,
+    INPUT_MAX,
     SUM_BITS,
     WEIGHT_BITS,
 )
@@ -82,9 +82,9 @@ class ExactLayer(nn.Module):
     weight: nn.Parameter
     bias: nn.Parameter
 
-    def largest_sum(self, activation_max: float) -> float:
+    def largest_sum(self, input_max: float) -> float:
         """Return a bound on the magnitude of every partial sum."""
-        bound = self.weight.detach().double().abs().sum(dim=(1, 2, 3)) * activation_max
+        bound = self.weight.detach().double().abs().sum(dim=(1, 2, 3)) * input_max
         return float((bound + self.bias.detach().double().abs()).max())
 
 
@@ -130,5 +130,5 @@ def snap_(model: nn.Module) -> None:
         tensor.data = grid.snap(tensor.data)
     limit = 2.0 ** (SUM_BITS - WEIGHT_BITS - BIAS_BITS)
     for name, layer in model.named_modules():
-        if isinstance(layer, ExactLayer) and layer.largest_sum(MAGNITUDE_MAX) >= limit:
+        if isinstance(layer, ExactLayer) and layer.largest_sum(INPUT_MAX) >= limit:
             raise ValueError(f"exact layer {name}: sums may exceed {SUM_BITS} bits")

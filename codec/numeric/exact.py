@@ -25,7 +25,10 @@ WEIGHT_BITS, BIAS_BITS = 12, 20
 ACTIVATION_BITS = 8
 ACTIVATION_MAX = 16.0
 MAGNITUDE_MAX = 2**15
-"""Networks see no larger integers."""
+"""Streams have no larger integers."""
+INPUT_MAX = 64
+"""Networks see nothing larger: integers are clamped to it or companded, sums of code vectors and
+activations are smaller."""
 VALUES_AT_ONCE = 2**16
 """Of a depthwise layer: what it pads and multiplies stays small, and in the cache."""
 SUM_BITS = 53

@@ -5,7 +5,7 @@ loop over integers of 64 bits. SPEC.md 2.2 and 2.3 state what it does.
 
 It encodes 5 and decodes 3.5 million symbols a second where constriction encodes 27 and decodes 21
 (``python -m tests.codec.stream.speed``, one core, CPython 3.11). A picture of 768 x 512 pixels in
-beta-base-4 has half a million symbols.
+beta-base-5 has half a million symbols.
 """
 
 from __future__ import annotations

@@ -233,7 +233,7 @@ class _Trainer:
             held_out = self._affordable(held_out)
         next_checkpoint = next_validation = 0.0
         window: list[dict[str, Tensor]] = []
-        window_start, window_step = time.monotonic(), self.state.step
+        window_start = time.monotonic()
         if is_main:
             next_checkpoint = time.monotonic() + 60 * self.cfg.checkpoint_minutes
             next_validation = time.monotonic() + 60 * self.cfg.validate_minutes
@@ -241,10 +241,9 @@ class _Trainer:
             window.append(self._step(progress))
             now = time.monotonic()
             if is_main and (now - window_start > LOG_SECONDS or len(window) >= LOG_STEPS):
-                crops = (self.state.step - window_step) * self.cfg.batch_size * self.num_processes
-                loss = self._log(window, progress, crops / (now - window_start))
+                loss = self._log(window, progress, window_start)
                 self._look_after(loss)
-                window, window_start, window_step = [], now, self.state.step
+                window, window_start = [], time.monotonic()
             if is_main and now > next_checkpoint:
                 self._save()
                 next_checkpoint = time.monotonic() + 60 * self.cfg.checkpoint_minutes
@@ -253,8 +252,7 @@ class _Trainer:
                 next_validation = time.monotonic() + 60 * self.cfg.validate_minutes
         if is_main:
             if window:
-                crops = (self.state.step - window_step) * self.cfg.batch_size * self.num_processes
-                self._log(window, progress, crops / (time.monotonic() - window_start))
+                self._log(window, progress, window_start)
             self._save()
             self._validate(held_out)
         return self.out_dir / "ema.safetensors"
@@ -362,13 +360,15 @@ class _Trainer:
         ]
         return [*self.parameters, *self.averages, *(own for own, _ in self.buffers), *states]
 
-    def _log(self, window: list[dict[str, Tensor]], progress: float, crops_per_s: float) -> float:
+    def _log(self, window: list[dict[str, Tensor]], progress: float, since: float) -> float:
         # A skipped step has no numbers of the discriminator.
         names = dict.fromkeys(name for stats in window for name in stats)
         values = {
             name: float(torch.stack([s[name].float() for s in window if name in s]).mean())
             for name in names
         }
+        crops = len(window) * self.cfg.batch_size * self.num_processes
+        crops_per_s = crops / (time.monotonic() - since)  # a GPU has done its part by now
         log10_mse = values.pop("log10_mse")
         row = {
             "step": self.state.step,

@@ -227,3 +227,18 @@ def test_bits_of_codes_are_those_of_the_choices_on_their_way():
     nodes, biases = prior.nodes.detach().numpy(), prior.node_bias.detach().numpy()
     arrays = SimpleNamespace(nodes=nodes, node_bias=biases)
     assert np.allclose(bits_of_codes(arrays, features.numpy()), bits.detach().numpy(), atol=1e-4)
+
+
+def test_routing_finds_the_right_one_of_many_capsules(monkeypatch):
+    """Nearly equal coefficients used to be trained to be larger, not to be in the right order."""
+    monkeypatch.setattr(capsules_module, "FIT_STEPS", 150)
+    monkeypatch.setattr(capsules_module, "FIT_BATCH", 256)
+    torch.manual_seed(1)
+    capsules = _capsules(dims=8, pose_bits=7, num_primary=4, primary_dims=8)
+    vectors = torch.randn(4000, 8)
+    capsules.init_from_vectors(vectors)
+    table = capsules.table().float()
+    routed, best = capsules.encode(vectors), nearest(vectors, table)
+    distance = (vectors - table[routed]).square().sum(dim=1).mean()
+    least = (vectors - table[best]).square().sum(dim=1).mean()
+    assert distance < 1.4 * least

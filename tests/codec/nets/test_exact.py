@@ -173,7 +173,7 @@ def test_snapping_twice_changes_nothing():
 
 
 def test_too_large_sums_are_refused():
-    layer = ExactPointwise(2**10, 1)
+    layer = ExactPointwise(2**13, 1)
     layer.weight.data.fill_(7.9)
     with pytest.raises(ValueError, match="53 bits"):
         snap_(layer)

@@ -181,7 +181,7 @@ sys.stdout.buffer.write(imgcodec.encode(numpy.load(pixels), quality=60))
 
 def test_files_are_the_same_without_constriction(constricted, root, tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, "constriction")
-    golden = GOLDEN_DIR / "beta-base-4" / "waves-q100.cvb"
+    golden = GOLDEN_DIR / "beta-base-5" / "waves-q100.cvb"
     pixels = np.random.default_rng(2).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     np.save(tmp_path / "pixels.npy", pixels)
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from imgcodec.codec.training.captured import CapturedStep, let_compile
 from imgcodec.codec.training.loop import train
 from imgcodec.codec.training.losses import Criterion, LossRecipe
 from imgcodec.codec.training.optim import build_optimisers
-from tests.codec.conftest import smooth_pictures
+from tests.codec.conftest import smooth_pictures, tiny_recipe_of
 
 CPU = torch.device("cpu")
 EYE = LossRecipe(mse=0.22, ssimulacra2=0.025, ms_ssim=5.0, limit=2.0)
@@ -148,6 +149,26 @@ def test_a_step_never_waits_for_the_device(tiny_recipe, large_bank):
     with _HostWatch() as watch:
         step._update()
     assert optimisers and not watch.waits
+
+
+@pytest.mark.parametrize("family", ["beta", "hier", "vq", "cv"])
+def test_no_family_needs_the_host_in_a_step(family, monkeypatch):
+    """On a device without values nothing can be read back, and nothing of the host mixes in."""
+    recipe = tiny_recipe_of(family)
+    torch.manual_seed(0)
+    model = build_model(family, recipe.model, recipe.terms)
+    assert model.is_capturable
+    criterion = Criterion(replace(EYE, colours=6.0, l1=2.0), None, None)
+    x, level = torch.rand(4, 3, 192, 192), torch.rand(4) * model.max_level
+    criterion(x, model(x, level), model.lambdas(level), 0.0)[0].backward()  # learns constants
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no "meta"
+    for kept in (model._places, getattr(model, "_groups", {})):
+        kept.update({key: value.to("meta") for key, value in kept.items()})
+    model.to("meta").zero_grad()
+    x, level = x.to("meta"), level.to("meta")
+    loss, _ = criterion(x, model(x, level), model.lambdas(level), 0.0)
+    loss.backward()
+    assert loss.device.type == "meta"
 
 
 @pytest.mark.slow
