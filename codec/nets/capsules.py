@@ -6,8 +6,8 @@ positions, predicts each of K output capsules; three rounds of routing (Sabour e
 length in [0, 1), in L levels, are the code k * L + level: shape and gain. The decoder never
 routes: it adds level * pose_k, a learned vector.
 
-Both decisions are straight-through: hard forwards, and backwards the gradient of the routing
-coefficients and of the length, so that capsule matrices learn from the picture (the capsule
+Both decisions are straight-through: hard forwards, and backwards the gradient of the (sharpened)
+routing coefficients and of the length, so that capsule matrices learn from the picture (the capsule
 layer of CVGAN has no codebook loss). `assignment` may add one that pulls the routing towards the
 nearest code.
 """
