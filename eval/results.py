@@ -46,6 +46,8 @@ COLUMNS = (
 )
 TEXT_COLUMNS = ("dataset", "image", "codec", "setting", "status", "error")
 KEY_COLUMNS = ("dataset", "image", "codec", "setting")
+DIGITS = 7
+"""Of numbers in tables: more than any metric is worth."""
 RowKey = tuple[str, ...]
 
 
@@ -264,5 +266,5 @@ def _to_csv(
 
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
-        return "" if value != value else repr(value)
+        return "" if value != value else f"{value:.{DIGITS}g}"
     return " ".join(value.split()) if isinstance(value, str) else value
