@@ -199,7 +199,7 @@ def test_sizes_between_halves_are_filled():
     smaller, larger = (len(imgcodec.encode(picture, quality=quality)) for quality in (2, 3))
     assert larger > 1.3 * smaller
     for limit in (1.1 * smaller, 1.2 * smaller):
-        assert 0.95 * limit < len(imgcodec.encode(picture, target_bytes=limit)) <= limit
+        assert 0.93 * limit < len(imgcodec.encode(picture, target_bytes=limit)) <= limit
 
 
 def test_effort_refines_what_is_coded(picture):
