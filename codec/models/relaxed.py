@@ -37,11 +37,6 @@ class Train(Coder):
         self._places = places
         self.bits: dict[str, Tensor] = {}
 
-    @classmethod
-    def under(cls, tables: Tables) -> Train:
-        """Return a coder that rounds as the encoder of some tables does."""
-        return cls(torch.from_numpy(thresholds_of(tables)))
-
     @property
     def total_bits(self) -> Tensor:
         """Bits (B,) of all parts."""

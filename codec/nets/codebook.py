@@ -110,7 +110,10 @@ class Codebook(nn.Module):
 
 
 def count_codes(codes: Tensor, num_codes: int) -> Tensor:
-    """Return how often each code is in codes (N,), float32 (num_codes,), by no word to the host."""
+    """Return how often each code is in codes (N,), float32 (num_codes,).
+
+    `bincount` would make a GPU wait for the host.
+    """
     counts = torch.zeros(num_codes, device=codes.device)
     return counts.index_add_(0, codes, torch.ones_like(codes, dtype=torch.float32))
 

@@ -114,7 +114,8 @@ def test_every_case_looks_alike_at_high_quality(invoke, tmp_path, name):
     assert invoke("encode", path, stream, "-q", 95).exit_code == 0
     assert invoke("decode", stream, target).exit_code == 0
     back, rgba = shown(target), expected(path)
-    assert np.abs(back - rgba).mean() < 3.5
+    limit = 3.5 if name == "rgb300.xpm" else 1.5  # 20 x 20 pixels of many colours
+    assert np.abs(back - rgba).mean() < limit
     np.testing.assert_array_equal(back[..., 3], rgba[..., 3])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from imgcodec.codec.families.coders import Count
+from imgcodec.codec.families.coders import Count, thresholds_of
 from imgcodec.codec.families.registry import FAMILIES
 from imgcodec.codec.models.coding import as_codec
 from imgcodec.codec.models.relaxed import Given, Prefix, Relax, Train
@@ -53,7 +53,7 @@ def test_bits_counted_in_training_are_those_of_coding(by_family, family):
             np.testing.assert_array_equal(counted.sent[block.name], q)
     np.testing.assert_allclose(y_hat.numpy(), decoded, atol=1e-3)  # means are sums, too
     assert float(counted.total_bits) == pytest.approx(sent.bits, rel=0.03)
-    noisy = Train.under(tables)
+    noisy = Train(torch.from_numpy(thresholds_of(tables)))
     twin.code(shape, QUALITY, noisy, y, arithmetic=FLOAT)
     assert float(noisy.total_bits) == pytest.approx(float(counted.total_bits), rel=1e-4)
 
@@ -125,7 +125,7 @@ def test_crops_of_a_batch_do_not_see_each_other(by_family, family):
 
     def walk(latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         point = twin.operating_point(QUALITY)
-        coder = Train.under(tables)
+        coder = Train(torch.from_numpy(thresholds_of(tables)))
         return twin.walk(latents, shape, point, coder, FLOAT), coder.total_bits
 
     together, bits = walk(y)

@@ -194,12 +194,12 @@ def test_sizes_between_halves_are_filled():
     """They are further apart than stronger rounding reaches."""
     generator = np.random.default_rng(2)
     picture = np.kron(
-        generator.integers(0, 256, (48, 48, 3), np.uint8), np.ones((4, 4, 1), np.uint8)
+        generator.integers(0, 256, (64, 64, 3), np.uint8), np.ones((4, 4, 1), np.uint8)
     )
     smaller, larger = (len(imgcodec.encode(picture, quality=quality)) for quality in (2, 3))
     assert larger > 1.3 * smaller
     for limit in (1.1 * smaller, 1.2 * smaller):
-        assert 0.93 * limit < len(imgcodec.encode(picture, target_bytes=limit)) <= limit
+        assert 0.95 * limit < len(imgcodec.encode(picture, target_bytes=limit)) <= limit
 
 
 def test_effort_refines_what_is_coded(picture):
