@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from PIL import Image
 
 from imgcodec.eval.curves import (
     Overlays,
@@ -34,6 +35,8 @@ MAX_NAMED_OVERLAYS = 6
 _REST = " more (published)"
 _INK = "#212529"
 _QUIET = "#868e96"
+_COLOURS = 128
+"""Of a PNG: a third of its bytes."""
 
 
 def write_plots(
@@ -145,6 +148,10 @@ def _save(
         axes.set_title(title, loc="left", fontsize=12, color=_INK, pad=12)
         metadata = {"Date": None} if target.suffix == ".svg" else {}
         figure.savefig(target, dpi=160, metadata=metadata, facecolor="white")
+    if target.suffix == ".png":
+        with Image.open(target) as drawn:
+            few = drawn.convert("RGB").quantize(_COLOURS)
+        few.save(target, optimize=True)
     return target
 
 

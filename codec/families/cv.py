@@ -1,15 +1,20 @@
 """The cv family: capsules with routing by agreement in place of the codebook (see `discrete`).
 
 Each stage chooses one of 2^pose_bits poses and one of 2^level_bits lengths per position of 16x16
-pixels. Routing runs in the encoder only.
+pixels. Routing runs in the encoder only. Its logits may start, as those of the paper, from log
+prior probabilities (Sabour et al. arXiv 1710.09829, section 2): those that the codes have in the
+file, so that what costs fewer bits needs less agreement.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from imgcodec.codec.families.discrete import DiscreteFamily, DiscreteTerms
-from imgcodec.codec.numeric.arrays import Array, cast, namespace
+import numpy as np
+
+from imgcodec.codec.families.discrete import CHUNK, DiscreteFamily, DiscreteTerms
+from imgcodec.codec.numeric.arrays import Array, cast, like, namespace, permute, pick
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class CvConfig:
     decoder_blocks: tuple[int, int] = (4, 3)
     prior_width: int = 64
     context_mean: bool = False
+    error_bits: float = 0.0
+    """Bits that a squared distance of 1 is worth to the encoder; 0 for a routing without priors."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,13 @@ class CvTerms(DiscreteTerms):
 
 
 class CvFamily(DiscreteFamily):
-    """Capsules whose agreement is the code."""
+    """Capsules whose agreement is the code.
+
+    A float network in place of `codes`:
+
+        routing(stage, vectors)     (N, D), N up to `CHUNK` -> logarithms of what the routing makes
+                                    likely, and lengths of output capsules, both (N, K)
+    """
 
     family = "cv"
 
@@ -50,6 +63,38 @@ class CvFamily(DiscreteFamily):
     def table(self, stage: int) -> Array:
         """Return poses of every length; see `DiscreteFamily.table`."""
         return vectors_of_capsules(self.quantisers[stage].poses, self.cfg.level_bits)
+
+    def choose(self, stage: int, residual: Array, features: Array) -> Array:
+        """Return the codes that the capsules agree on; see `DiscreteFamily.choose`."""
+        vectors = permute(residual, (0, 2, 3, 1)).reshape(-1, residual.shape[1])
+        seen = features.reshape(-1, features.shape[-1])
+        codes = []
+        for start in range(0, len(vectors), CHUNK):
+            part = slice(start, start + CHUNK)
+            agreement, lengths = self.nets.routing(stage, vectors[part])
+            bits = self.prices(stage, seen[part])
+            each = codes_of_lengths(lengths, self.cfg.level_bits)
+            likely = weigh_priors(agreement, each, bits)
+            codes.append(pick(each, likely.argmax(-1)[:, None])[:, 0])
+        return namespace(vectors).hstack(codes).reshape(features.shape[:3])
+
+
+def codes_of_lengths(lengths: Array, level_bits: int) -> Array:
+    """Return the code (N, K) that each capsule would give, by its length in [0, 1)."""
+    levels = namespace(lengths).clip(cast(lengths * 2**level_bits, "int64"), 0, 2**level_bits - 1)
+    poses = np.arange(lengths.shape[1], dtype=np.int64) << level_bits
+    return like(poses, lengths) + levels
+
+
+def weigh_priors(agreement: Array, codes: Array, bits: Array | None) -> Array:
+    """Return the logits (N, K) of capsules: agreement, and the prior probability of their codes.
+
+    Args:
+        agreement: (N, K), logarithms of likelihoods.
+        codes: (N, K) of each capsule.
+        bits: (N, K * L) of all codes, None where all are alike.
+    """
+    return agreement if bits is None else agreement - math.log(2) * pick(bits, codes)
 
 
 def vectors_of_capsules(poses: Array, level_bits: int) -> Array:

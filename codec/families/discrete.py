@@ -29,6 +29,7 @@ from imgcodec.codec.families.base import CodecModel, halo_px
 from imgcodec.codec.families.coders import Block, Coder
 from imgcodec.codec.families.prior import (
     GROUPS,
+    bits_of_codes,
     context_of,
     group_of_positions,
     prior_features,
@@ -77,11 +78,13 @@ class DiscreteFamily(CodecModel):
     Float networks:
 
         analyse(x)                  (B, 3, H, W) -> y (B, D, H/16, W/16)
-        codes(stage, vectors)       (N, D) -> int64 (N,), N up to `CHUNK`
+        codes(stage, vectors)       (N, D) -> int64 (N,), N up to `CHUNK`; see `nearest`
         synthesise(y_hat, stages)   stages (B, S), one-hot, float32 -> (B, 3, 16 h, 16 w)
 
     Args:
-        cfg: of the family, with `latent_channels` (D), `stages` and the blocks of the transforms.
+        cfg: of the family, with `latent_channels` (D), `stages`, `error_bits` (what a squared
+            distance of 1 is worth to the encoder in bits, 0 where it does not weigh bits) and the
+            blocks of the transforms.
         num_bits: bits of a code, the same in all stages.
     """
 
@@ -214,6 +217,12 @@ class DiscreteFamily(CodecModel):
     def choose(self, stage: int, residual: Array, features: Array) -> Array:
         """Return the codes (B, h, w) of residuals (B, D, h, w), features being (B, h, w, E)."""
         return self.nearest(stage, residual)
+
+    def prices(self, stage: int, features: Array) -> Array | None:
+        """Return the bits (..., 2^num_bits) of every code for features (..., E), if they count."""
+        if not self.cfg.error_bits:
+            return None
+        return bits_of_codes(self.priors[stage], cast(features, "float32"))
 
     def nearest(self, stage: int, residual: Array) -> Array:
         """Return the codes (B, h, w) that the quantiser of a stage gives to (B, D, h, w)."""

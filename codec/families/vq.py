@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imgcodec.codec.families.discrete import DiscreteFamily
-from imgcodec.codec.families.prior import bits_of_codes
 from imgcodec.codec.numeric.arrays import Array, cast, permute
 
 
@@ -47,10 +46,10 @@ class VqFamily(DiscreteFamily):
 
     def choose(self, stage: int, residual: Array, features: Array) -> Array:
         """Return the codes that cost least; see `DiscreteFamily.choose`."""
-        if not self.cfg.error_bits:
+        bits = self.prices(stage, features)
+        if bits is None:
             return self.nearest(stage, residual)
         words = cast(self.quantisers[stage].codewords, "float32")
         vectors = permute(residual, (0, 2, 3, 1))
         error = (words * words).sum(1) - 2 * (vectors @ words.T)
-        bits = bits_of_codes(self.priors[stage], cast(features, "float32"))
         return (error + bits / self.cfg.error_bits).argmin(-1)

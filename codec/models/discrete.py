@@ -17,7 +17,7 @@ from imgcodec.codec.families.prior import (
     prior_mean,
 )
 from imgcodec.codec.models.base import TorchModel, TrainOutput
-from imgcodec.codec.nets.codebook import perplexity, used_share
+from imgcodec.codec.nets.codebook import Quantised, perplexity, used_share
 from imgcodec.codec.nets.exact import FLOAT
 from imgcodec.codec.nets.klt import klt_of_patches
 from imgcodec.codec.nets.prior import CodePrior
@@ -31,13 +31,15 @@ FIT_STEPS, FIT_BATCH, FIT_LR = 400, 32, 3e-3
 ADOPTED = ("klt_analysis.", "klt_synthesis.", "y_deviation", "g_a.", "g_s.")
 SCALED = ("klt_analysis.", "y_deviation", "g_a.out.")
 """Of what a beta model can lend, what is in the units of y."""
+LENT = (*ADOPTED, "priors.")
+"""Of another discrete model."""
 
 
 class DiscreteModel(DiscreteFamily, TorchModel):
     """Transform and prior around one quantiser per stage.
 
-    Quantisers have `forward`, `codes`, `encode`, `init_from_vectors`, `exact_grids` and
-    `straight_through` as in `nets.codebook`.
+    Quantisers have `forward`, `encode`, `init_from_vectors`, `exact_grids` and `straight_through`
+    as in `nets.codebook`, and what the family's choice of codes asks for.
     """
 
     is_capturable = True
@@ -70,64 +72,73 @@ class DiscreteModel(DiscreteFamily, TorchModel):
         self.klt_synthesis.weight.copy_(basis.T[:, :, None, None] * UNIT)
         self.klt_synthesis.bias.copy_(mean)
         self.y_deviation.copy_((deviations / UNIT).clamp_min(DEVIATION_MIN))
-        self._start_codes((patches - mean) @ basis.T / UNIT)
+        self._start_codes(((patches - mean) @ basis.T / UNIT)[:, :, None, None])
 
     @torch.no_grad()
     def adopt(self, tensors: Mapping[str, Tensor], crops: Tensor) -> None:
-        """Start from the transforms of a beta model: its leading latents, its lowest rate.
+        """Start from another family: all of a discrete model but its codes, or beta's transforms.
+
+        Of beta: its leading latents, its lowest rate.
 
         Args:
-            tensors: parameters of a beta model with the same blocks.
+            tensors: parameters of a discrete or a beta model with the same blocks.
             crops: (N, 3, H, W) in [0, 1], from whose latents the quantisers start.
 
         Raises:
             OptionError: the transforms have other sizes.
         """
-        own = {n: t for n, t in self.state_dict().items() if n.startswith(ADOPTED)}
-        for name, target in own.items():
-            if name not in tensors:
-                raise OptionError(f"cannot start from a model without {name}")
-            value = tensors[name]
-            if ".affine." in name:
-                value = value[:1].expand(target.shape[0], -1)
-            value = value[tuple(slice(0, side) for side in target.shape)]
-            if value.shape != target.shape:
-                raise OptionError(f"{name} is {tuple(value.shape)}, not {tuple(target.shape)}")
-            scale = {"klt_synthesis.weight": UNIT}.get(name, 1.0)
-            target.copy_(value * (1 / UNIT if name.startswith(SCALED) else scale))
+        is_beta = "priors.0.nodes" not in tensors
+        for name, target in self.state_dict().items():
+            if name.startswith(ADOPTED if is_beta else LENT):
+                if name not in tensors:
+                    raise OptionError(f"cannot start from a model without {name}")
+                value = tensors[name]
+                if is_beta:
+                    value = _of_beta(name, value, target.shape)
+                if value.shape != target.shape:
+                    raise OptionError(f"{name} is {tuple(value.shape)}, not {tuple(target.shape)}")
+                target.copy_(value)
         y = torch.cat([self.analyse(part) for part in crops.split(8)])
-        if self.cfg.context_mean:
-            y = self._fit_mean(y)
-        self._start_codes(y.permute(0, 2, 3, 1).flatten(0, 2))
+        if is_beta and self.cfg.context_mean:
+            self._fit_mean(y)
+        self._start_codes(y)
 
-    def _start_codes(self, residual: Tensor) -> None:
-        """Start the quantisers, one after another, from residuals (N, D)."""
+    def _start_codes(self, y: Tensor) -> None:
+        """Start the quantisers, one after another, from latents (N, D, h, w)."""
+        before = torch.zeros_like(y)
         for stage, quantiser in enumerate(self.quantisers):
-            quantiser.init_from_vectors(residual)
-            residual = residual - self.table(stage).float()[quantiser.encode(residual)]
+            left = self._left_by_means(y, stage, before) if self.cfg.context_mean else y - before
+            vectors = left.permute(0, 2, 3, 1).flatten(0, 2)
+            codes = quantiser.init_from_vectors(vectors)
+            self.priors[stage].start_from(codes)
+            rest = vectors - self.table(stage).float()[codes]
+            before = y - rest.reshape(len(y), *y.shape[2:], -1).permute(0, 3, 1, 2)
 
     @torch.enable_grad()
-    def _fit_mean(self, y: Tensor) -> Tensor:
-        """Teach the first prior the means of latents (N, D, h, w), and return what is left."""
+    def _fit_mean(self, y: Tensor) -> None:
+        """Teach the first prior the means of latents (N, D, h, w)."""
         optimiser = torch.optim.Adam(self.priors[0].parameters(), FIT_LR)
         for step in range(FIT_STEPS):
             optimiser.param_groups[0]["lr"] = FIT_LR * (1 - step / FIT_STEPS)
             optimiser.zero_grad()
             batch = y[torch.randperm(len(y))[:FIT_BATCH]]
-            self._left_by_means(batch).square().mean().backward()
+            left = self._left_by_means(batch, 0, torch.zeros_like(batch))
+            left.square().mean().backward()
             optimiser.step()
         optimiser.zero_grad()
-        with torch.no_grad():
-            return self._left_by_means(y)
 
-    def _left_by_means(self, y: Tensor) -> Tensor:
-        """Return latents (N, D, h, w) less what the first prior predicts of earlier groups."""
+    def _left_by_means(self, y: Tensor, stage: int, before: Tensor) -> Tensor:
+        """Return what a stage is to code: latents (N, D, h, w) less earlier stages and its means.
+
+        Means see earlier groups as they are, not as codes will give them.
+        """
         groups = self.groups_of_positions((y.shape[2], y.shape[3]))
-        left, prior = y, self.priors[0]
+        target, prior = y - before, self.priors[stage]
+        left = target
         for number in range(len(GROUPS)):
-            context = context_of(torch.zeros_like(y), y, groups < number)
+            context = context_of(before, target, groups < number)
             mean = prior_mean(prior, prior_features(prior, context, FLOAT), FLOAT)
-            left = torch.where(groups == number, y - mean, left)
+            left = torch.where(groups == number, target - mean, left)
         return left
 
     def lambdas(self, level: Tensor) -> Tensor:
@@ -147,7 +158,7 @@ class DiscreteModel(DiscreteFamily, TorchModel):
             mean = torch.zeros_like(target) if mean is None else mean
             with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
                 codes = self.encode(stage, target.float(), mean, features)
-            found[stage].append((target, mean, codes))
+            found[stage].append((target, mean, codes, features.detach().permute(0, 3, 1, 2)))
             return codes
 
         coder = self.training_coder()
@@ -157,9 +168,10 @@ class DiscreteModel(DiscreteFamily, TorchModel):
         stats = {}
         spread = y.new_zeros(())
         for stage, quantiser in enumerate(self.quantisers):
-            target, mean, codes = (_whole(parts, y) for parts in zip(*found[stage], strict=True))
+            whole = (_whole(parts, y) for parts in zip(*found[stage], strict=True))
+            target, mean, codes, features = whole
             with torch.autocast(x.device.type, enabled=False):
-                result = quantiser(target - mean.detach(), codes)
+                result = self.quantise(stage, target - mean.detach(), codes, features)
             vectors = result.vectors + mean.detach()
             y_hat = y_hat + vectors * is_used[:, stage, None, None, None]
             distance = distance + result.distance * is_used[:, stage]
@@ -179,6 +191,17 @@ class DiscreteModel(DiscreteFamily, TorchModel):
             stats=stats,
         )
 
+    def quantise(self, stage: int, residual: Tensor, codes: Tensor, features: Tensor) -> Quantised:
+        """Train the quantiser of a stage.
+
+        Args:
+            stage: its number.
+            residual: (B, D, h, w), what it is to stand for.
+            codes: (B, h, w), what was chosen.
+            features: (B, E, h, w) that its prior saw.
+        """
+        return self.quantisers[stage](residual, codes)
+
     # ---- networks of the walk ----------------------------------------------------------
 
     def groups_of_positions(self, shape: tuple[int, int]) -> Tensor:
@@ -188,10 +211,6 @@ class DiscreteModel(DiscreteFamily, TorchModel):
             groups = torch.from_numpy(super().groups_of_positions(shape))
             self._groups[shape] = groups = groups.to(self.thresholds.device)
         return groups
-
-    def codes(self, stage: int, vectors: Tensor) -> Tensor:
-        """Return the codes of vectors; see `DiscreteFamily`."""
-        return self.quantisers[stage].codes(vectors)
 
     def analyse(self, x: Tensor) -> Tensor:
         """Map pictures to y; see `DiscreteFamily`."""
@@ -205,6 +224,14 @@ class DiscreteModel(DiscreteFamily, TorchModel):
         linear = F.pixel_shuffle(self.klt_synthesis(y_hat), STRIDE)
         normalised = y_hat / self.y_deviation[:, None, None]
         return linear.float() + self.g_s(normalised, stages).float() + 0.5
+
+
+def _of_beta(name: str, value: Tensor, shape: torch.Size) -> Tensor:
+    """Return what of a parameter of a beta model fits a discrete one of a shape."""
+    if ".affine." in name:
+        value = value[:1].expand(shape[0], -1)
+    scale = {"klt_synthesis.weight": UNIT}.get(name, 1 / UNIT if name.startswith(SCALED) else 1.0)
+    return scale * value[tuple(slice(0, side) for side in shape)]
 
 
 def _whole(parts: tuple[Tensor, ...], y: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from imgcodec.codec.families.discrete import DiscreteTerms
 from imgcodec.codec.families.vq import VqConfig, VqFamily
 from imgcodec.codec.models.discrete import DiscreteModel
@@ -15,3 +17,7 @@ class VqModel(VqFamily, DiscreteModel):
         super().__init__(cfg)
         quantisers = [Codebook(cfg.latent_channels, cfg.num_bits) for _ in range(cfg.stages)]
         self.add_modules(quantisers, terms)
+
+    def codes(self, stage: int, vectors: Tensor) -> Tensor:
+        """Return the codes of vectors; see `DiscreteFamily`."""
+        return self.quantisers[stage].encode(vectors)

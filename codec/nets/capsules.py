@@ -9,7 +9,7 @@ routes: it adds level * pose_k, a learned vector.
 Both decisions are straight-through: hard forwards, and backwards the gradient of the (sharpened)
 routing coefficients and of the length, so that capsule matrices learn from the picture (the capsule
 layer of CVGAN has no codebook loss). `assignment` may add one that pulls the routing towards the
-nearest code.
+nearest code, or towards the one that is cheapest with its bits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imgcodec.codec.families.cv import vectors_of_capsules
+from imgcodec.codec.families.cv import codes_of_lengths, vectors_of_capsules, weigh_priors
 from imgcodec.codec.nets.blocks import pointwise
 from imgcodec.codec.nets.codebook import Quantised, count_codes, k_means, nearest, tree_order
 from imgcodec.codec.nets.exact import Grid
@@ -30,7 +30,8 @@ ROUTING_ROUNDS = 3
 POSES = Grid(BIAS_BITS - 4)
 """Lengths are odd multiples of 2**-4 or coarser: every product lies on the grid of biases."""
 CHUNK = 4096
-FIT_STEPS, FIT_BATCH, FIT_LR = 500, 512, 4e-2
+ROUNDS = 12
+FIT_STEPS, FIT_BATCH, FIT_LR = 2000, 512, 4e-2
 LENGTH_WEIGHT = 20.0
 """Of the squared error of a length against the logarithmic loss of the choice of a pose."""
 SHARPNESS = 16.0
@@ -52,8 +53,10 @@ class Capsules(nn.Module):
         num_primary: I.
         primary_dims: length of a primary capsule.
         output_dims: length of an output capsule.
+        error_bits: what a squared distance of 1 is worth in bits, where codes have a price.
         assignment: weight of the loss that pulls routing and length towards the nearest code.
-        straight_through: also hand the gradient of the decoder's input to the encoder.
+        straight_through: hand the gradient of the decoder's input to the encoder, and not that of
+            the routing.
     """
 
     exact_grids: ClassVar = {"poses": POSES}
@@ -66,12 +69,14 @@ class Capsules(nn.Module):
         num_primary: int,
         primary_dims: int,
         output_dims: int,
+        error_bits: float,
         assignment: float,
         straight_through: bool,
     ) -> None:
         super().__init__()
         self.level_bits = level_bits
         self.num_primary = num_primary
+        self.error_bits = error_bits
         self.assignment = assignment
         self.straight_through = straight_through
         num_poses = 2**pose_bits
@@ -85,8 +90,8 @@ class Capsules(nn.Module):
         self.register_buffer("usage", torch.ones(num_poses << level_bits))
 
     @torch.no_grad()
-    def init_from_vectors(self, vectors: Tensor) -> None:
-        """Start the poses from k-means of the directions of vectors (N, D), and fit the routing.
+    def init_from_vectors(self, vectors: Tensor) -> Tensor:
+        """Start the poses from clusters of vectors (N, D), fit the routing, return the codes (N,).
 
         A routing that chooses at random would make the encoder shrink its latents to nothing
         before the capsules have learned what to agree on.
@@ -102,40 +107,67 @@ class Capsules(nn.Module):
         longest = torch.zeros(len(directions)).scatter_reduce(0, owner, along, "amax")
         longest = longest.clamp_min(float(along.median()))
         self.poses.copy_(directions * longest[:, None])
+        bits = self._refine(vectors)
         with torch.enable_grad():
-            self._fit_routing(vectors)
+            self._fit_routing(vectors, bits)
+        return self.encode(vectors, bits)
 
-    def _fit_routing(self, vectors: Tensor) -> None:
-        """Teach routing and lengths the nearest codes of vectors (N, D)."""
+    def _refine(self, vectors: Tensor) -> Tensor | None:
+        """Move poses to where codes are cheapest, in turn with the codes; return bits (K * L,)."""
+        bits = torch.zeros(len(self.usage)) if self.error_bits else None
+        for _ in range(ROUNDS):
+            codes = torch.cat([self._best(part, bits) for part in vectors.split(CHUNK)])
+            pose, gain = codes >> self.level_bits, self._value(codes)
+            sums = torch.zeros_like(self.poses).index_add_(0, pose, vectors * gain[:, None])
+            power = torch.zeros(len(self.poses)).index_add_(0, pose, gain.square())
+            found = sums / power.clamp_min(1e-6)[:, None]
+            self.poses.copy_(torch.where(power[:, None] > 0, found, self.poses))
+            if bits is not None:
+                counts = count_codes(codes, len(self.usage)) + 0.5
+                bits = -torch.log2(counts / counts.sum())
+        return bits
+
+    def _fit_routing(self, vectors: Tensor, bits: Tensor | None) -> None:
+        """Teach routing and lengths the best codes of vectors (N, D); bits are (K * L,)."""
         optimiser = torch.optim.Adam([self.transforms, *self.primary.parameters()], FIT_LR)
-        table = self.table().float().detach()
         for step in range(FIT_STEPS):
             optimiser.param_groups[0]["lr"] = FIT_LR * (1 - step / FIT_STEPS)
             batch = vectors[torch.randint(len(vectors), (FIT_BATCH,))].float()
-            routing, lengths = self._route(batch)
+            likely, lengths, _ = self._weigh(batch, bits)
             optimiser.zero_grad()
-            self._assignment_loss(routing, lengths, nearest(batch, table)).backward()
+            self._assignment_loss(likely, lengths, self._best(batch, bits)).backward()
             optimiser.step()
         optimiser.zero_grad()
 
-    def forward(self, residual: Tensor, codes: Tensor | None = None) -> Quantised:
-        """Quantise (B, D, h, w); codes are those of the routing, which is found anew."""
+    def forward(
+        self, residual: Tensor, codes: Tensor | None = None, bits: Tensor | None = None
+    ) -> Quantised:
+        """Quantise (B, D, h, w).
+
+        Args:
+            residual: what to quantise.
+            codes: (B, h, w), None for those of the routing.
+            bits: (B, h, w, K * L), what each code costs, None where all cost the same.
+        """
         batch, dims, height, width = residual.shape
         flat = residual.permute(0, 2, 3, 1).reshape(-1, dims)
-        routing, lengths = self._route(flat)
-        chosen = routing.argmax(dim=1)
+        bits = None if bits is None else bits.flatten(0, 2)
+        # Through the choice of capsules the encoder would get gradients of jumps.
+        likely, lengths, each = self._weigh(flat.detach() if self.straight_through else flat, bits)
+        if codes is None:
+            codes = each.gather(1, likely.argmax(dim=1, keepdim=True))
+        codes = codes.flatten()
+        chosen = codes >> self.level_bits
         length = lengths.gather(1, chosen[:, None])[:, 0]
-        level = self._level(length)
-        soft = _sharpened(routing).exp()
-        hard = F.one_hot(chosen, len(self.poses)).to(routing.dtype) + soft - soft.detach()
-        gain = self._value(level) + length - length.detach()
+        soft = likely.softmax(dim=1)
+        hard = F.one_hot(chosen, len(self.poses)).to(soft.dtype) + soft - soft.detach()
+        gain = self._value(codes) + length - length.detach()
         vectors = (hard @ self.poses) * gain[:, None]
-        codes = (chosen << self.level_bits) | level
         distance = (flat - vectors.detach()).square().sum(dim=1).reshape(batch, -1).mean(dim=1)
         auxiliary = distance.new_zeros(())
         if self.assignment:
-            best = nearest(flat.detach(), self.table().float().detach())
-            auxiliary = self.assignment * self._assignment_loss(routing, lengths, best)
+            best = self._best(flat.detach(), bits)
+            auxiliary = self.assignment * self._assignment_loss(likely, lengths, best)
         if self.training:
             with torch.no_grad():
                 self.usage.lerp_(count_codes(codes, len(self.usage)), 0.02)
@@ -146,23 +178,24 @@ class Capsules(nn.Module):
             auxiliary,
         )
 
-    def codes(self, vectors: Tensor) -> Tensor:
-        """Return the codes (N,) of vectors (N, D)."""
-        routing, lengths = self._route(vectors.float())
-        chosen = routing.argmax(dim=1)
-        level = self._level(lengths.gather(1, chosen[:, None])[:, 0])
-        return chosen * 2**self.level_bits + level
-
-    def encode(self, vectors: Tensor) -> Tensor:
-        """Return the codes (N,) of any number of vectors (N, D)."""
-        return torch.cat([self.codes(part) for part in vectors.split(CHUNK)])
+    def encode(self, vectors: Tensor, bits: Tensor | None = None) -> Tensor:
+        """Return the codes (N,) of vectors (N, D) where codes cost (K * L,) bits."""
+        parts = []
+        for part in vectors.float().split(CHUNK):
+            likely, _, each = self._weigh(part, bits)
+            parts.append(each.gather(1, likely.argmax(dim=1, keepdim=True))[:, 0])
+        return torch.cat(parts)
 
     def table(self) -> Tensor:
         """Return the vector of every code, (K * L, D) float64, on the grid once snapped."""
         return vectors_of_capsules(self.poses, self.level_bits)
 
-    def _route(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        """Return routing coefficients (N, K), averaged over primaries, and lengths (N, K)."""
+    def route(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what capsules agree on for vectors (N, D): (N, K), and their lengths (N, K).
+
+        The first are logarithms of probabilities: routing coefficients, averaged over primaries
+        and sharpened.
+        """
         primary = self.primary((flat / self.scale)[:, :, None, None])
         primary = squash(primary.float().reshape(flat.shape[0], self.num_primary, -1), dim=2)
         predictions = torch.bmm(primary.transpose(0, 1), self.transforms.flatten(2))
@@ -175,25 +208,36 @@ class Capsules(nn.Module):
                 direction += _combine(_couple(predictions, direction), predictions)
         coupling = _couple(predictions, direction)
         output = _combine(coupling, predictions)
-        return coupling.mean(dim=0), output.square().sum(dim=1).add(1e-9).sqrt()
+        sharp = SHARPNESS * torch.log(coupling.mean(dim=0) + 1e-9)
+        return sharp.log_softmax(dim=1), output.square().sum(dim=1).add(1e-9).sqrt()
 
-    def _assignment_loss(self, routing: Tensor, lengths: Tensor, codes: Tensor) -> Tensor:
-        """Return how far routing and lengths (N, K) are from given codes (N,)."""
-        pose, value = codes >> self.level_bits, self._value(codes & (2**self.level_bits - 1))
-        wrong = F.nll_loss(_sharpened(routing), pose)
-        error = (lengths.gather(1, pose[:, None])[:, 0] - value).square().mean()
+    def _weigh(self, flat: Tensor, bits: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, lengths and codes of all capsules, each (N, K), for vectors (N, D)."""
+        agreement, lengths = self.route(flat)
+        each = codes_of_lengths(lengths.detach(), self.level_bits)
+        if bits is not None:
+            bits = bits.expand(len(flat), -1)
+        return weigh_priors(agreement, each, bits), lengths, each
+
+    @torch.no_grad()
+    def _best(self, flat: Tensor, bits: Tensor | None) -> Tensor:
+        """Return the codes (N,) that routing is to find: nearest, or cheapest with their bits."""
+        table = self.table().float()
+        if bits is None:
+            return nearest(flat, table)
+        distances = table.square().sum(dim=1) - 2 * flat @ table.T
+        return (distances + bits / self.error_bits).argmin(dim=1)
+
+    def _assignment_loss(self, likely: Tensor, lengths: Tensor, codes: Tensor) -> Tensor:
+        """Return how far logits and lengths (N, K) are from given codes (N,)."""
+        pose = codes >> self.level_bits
+        wrong = F.cross_entropy(likely, pose)
+        error = (lengths.gather(1, pose[:, None])[:, 0] - self._value(codes)).square().mean()
         return wrong + LENGTH_WEIGHT * error
 
-    def _level(self, length: Tensor) -> Tensor:
-        return (length * 2**self.level_bits).long().clamp(0, 2**self.level_bits - 1)
-
-    def _value(self, level: Tensor) -> Tensor:
-        return (level + 0.5) * 2.0**-self.level_bits
-
-
-def _sharpened(routing: Tensor) -> Tensor:
-    """Return logarithms of the probabilities (N, K) that training makes of coefficients (N, K)."""
-    return (SHARPNESS * torch.log(routing + 1e-9)).log_softmax(dim=1)
+    def _value(self, codes: Tensor) -> Tensor:
+        """Return the lengths that codes stand for."""
+        return ((codes & (2**self.level_bits - 1)) + 0.5) * 2.0**-self.level_bits
 
 
 def _couple(predictions: Tensor, direction: Tensor) -> Tensor:

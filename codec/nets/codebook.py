@@ -58,11 +58,15 @@ class Codebook(nn.Module):
         self.register_buffer("usage", torch.ones(2**num_bits))
 
     @torch.no_grad()
-    def init_from_vectors(self, vectors: Tensor) -> None:
-        """Start from k-means of vectors (N, D), in the order of a tree of principal axes."""
+    def init_from_vectors(self, vectors: Tensor) -> Tensor:
+        """Start from k-means of vectors (N, D), in the order of a tree of principal axes.
+
+        Returns their codes (N,).
+        """
         means = k_means(vectors, len(self.codewords))
         self.codewords.copy_(means[tree_order(means)])
         self.usage.fill_(1.0)
+        return self.encode(vectors)
 
     def forward(self, residual: Tensor, codes: Tensor | None = None) -> Quantised:
         """Quantise (B, D, h, w); in train mode the codebook follows.
@@ -72,7 +76,7 @@ class Codebook(nn.Module):
             codes: (B, h, w), None for the nearest.
         """
         flat = residual.detach().permute(0, 2, 3, 1).reshape(-1, residual.shape[1]).float()
-        chosen = nearest(flat, self.codewords) if codes is None else codes.flatten()
+        chosen = self.encode(flat) if codes is None else codes.flatten()
         codes = chosen.reshape(residual.shape[0], *residual.shape[2:])
         vectors = self.codewords[codes].permute(0, 3, 1, 2)
         if self.training:  # afterwards: no crop is coded with what it taught
@@ -80,13 +84,9 @@ class Codebook(nn.Module):
         distance = (residual.float() - vectors).square().sum(dim=1).mean(dim=(1, 2))
         return Quantised(codes, vectors, distance, distance.new_zeros(()))
 
-    def codes(self, vectors: Tensor) -> Tensor:
+    def encode(self, vectors: Tensor) -> Tensor:
         """Return the codes (N,) of vectors (N, D)."""
         return nearest(vectors, self.codewords.float())
-
-    def encode(self, vectors: Tensor) -> Tensor:
-        """Return the codes (N,) of any number of vectors (N, D)."""
-        return self.codes(vectors)
 
     @torch.no_grad()
     def _follow(self, vectors: Tensor, codes: Tensor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from imgcodec.codec.nets.exact import ExactDepthwise, ExactPointwise, Grid
 from imgcodec.codec.numeric.exact import BIAS_BITS
@@ -36,3 +36,13 @@ class CodePrior(nn.Module):
         self.mean = ExactPointwise(width, dims, zero=True) if with_mean else None
         self.nodes = nn.Parameter(torch.zeros(2**num_bits, width))
         self.node_bias = nn.Parameter(torch.zeros(2**num_bits))
+
+    @torch.no_grad()
+    def start_from(self, codes: Tensor) -> None:
+        """Predict the shares that codes have among (N,), whatever is seen."""
+        counts = torch.bincount(codes, minlength=2**self.num_bits).float()
+        self.nodes.zero_()
+        for depth in reversed(range(self.num_bits)):
+            zeros, ones = counts.reshape(-1, 2).T
+            self.node_bias[1 << depth : 2 << depth] = torch.log((ones + 0.5) / (zeros + 0.5))
+            counts = zeros + ones

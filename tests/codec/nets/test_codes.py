@@ -44,6 +44,7 @@ def _capsules(**changes) -> Capsules:
         "num_primary": 3,
         "primary_dims": 4,
         "output_dims": 4,
+        "error_bits": 0.0,
         "assignment": 0.1,
         "straight_through": True,
     }
@@ -122,11 +123,25 @@ def test_gradients_reach_the_capsule_weights():
         capsules.init_from_vectors(torch.randn(2000, 6))
         residual = torch.randn(2, 6, 4, 4, requires_grad=True)
         result = capsules(residual)
-        (result.vectors - torch.randn(2, 6, 4, 4)).square().sum().backward()
+        loss = (result.vectors - torch.randn(2, 6, 4, 4)).square().sum()
+        (loss + result.distance.sum()).backward()
         for name, parameter in capsules.named_parameters():
             assert parameter.grad is not None, name
             assert parameter.grad.abs().max() > 0, name
         assert residual.grad.abs().max() > 0
+
+
+@pytest.mark.usefixtures("_short_fit")
+def test_the_gradient_of_a_picture_reaches_the_encoder_once():
+    """Past the choice where it is straight-through, else through it."""
+    for straight_through in (True, False):
+        capsules = _capsules(straight_through=straight_through)
+        capsules.init_from_vectors(torch.randn(2000, 6))
+        residual = torch.randn(2, 6, 4, 4, requires_grad=True)
+        (grad,) = torch.autograd.grad(
+            capsules(residual).vectors.square().sum(), residual, allow_unused=True
+        )
+        assert (grad is None) == straight_through
 
 
 @pytest.mark.usefixtures("_short_fit")
@@ -159,6 +174,57 @@ def test_capsules_start_with_a_routing_that_mostly_finds_the_nearest_code(monkey
     limit = float((data - table[best]).square().sum(dim=1).mean())
     assert float(result.distance.mean()) < 1.5 * limit < float(before.distance.mean())
     assert float(result.auxiliary) < 0.5 * float(before.auxiliary)
+
+
+@pytest.mark.usefixtures("_short_fit")
+def test_capsules_start_where_error_and_bits_together_cost_least():
+    data = torch.randn(3000, 6) * torch.rand(3000, 1) ** 2
+    found = []
+    for error_bits in (0.0, cost := 4.0):
+        capsules = _capsules(error_bits=error_bits)
+        bits = None
+        for rounds in (0, 12):
+            torch.manual_seed(3)
+            capsules = _capsules(error_bits=error_bits)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(capsules_module, "ROUNDS", rounds)
+                capsules.init_from_vectors(data)
+            if error_bits:
+                bits = _bits(capsules, data)
+            best = capsules._best(data, bits)
+            error = float((data - capsules.table().float()[best]).square().sum(dim=1).mean())
+            share = torch.bincount(best, minlength=64) / len(data)
+            entropy = -float((share * torch.log2(share.clamp_min(1e-9))).sum())
+            found.append((error, entropy))
+    (start, _), (near, many), _, (far, few) = found
+    assert near < start  # the mean of what chose a pose is nearer than where it was
+    assert few < many
+    assert cost * far + few < cost * near + many
+
+
+def _bits(capsules: Capsules, data: torch.Tensor) -> torch.Tensor:
+    """Return the bits of codes by how often they are the best, found in turn."""
+    bits = torch.zeros(64)
+    for _ in range(12):
+        counts = torch.bincount(capsules._best(data, bits), minlength=64) + 0.5
+        bits = -torch.log2(counts / counts.sum())
+    return bits
+
+
+@pytest.mark.usefixtures("_short_fit")
+def test_what_costs_fewer_bits_needs_less_agreement():
+    capsules = _capsules(error_bits=1.0)
+    capsules.init_from_vectors(torch.randn(2000, 6))
+    residual = torch.randn(2, 6, 5, 4)
+    plain = capsules(residual)
+    bits = torch.zeros(2, 5, 4, 64)
+    assert torch.equal(capsules(residual, None, bits).codes, plain.codes)
+    bits[..., 4:] = 100.0  # all but the first pose
+    cheap = capsules(residual, None, bits)
+    assert int(cheap.codes.max()) < 4
+    told = capsules(residual, plain.codes, bits)
+    assert torch.equal(told.codes, plain.codes)
+    assert torch.allclose(told.vectors, plain.vectors, atol=1e-6)
 
 
 def test_squash_keeps_directions_and_bounds_lengths():
@@ -204,6 +270,15 @@ def test_the_prior_sees_nothing_that_is_not_decoded():
             for vectors in (own, changed)
         )
         assert torch.equal(features, other) == (number == 1)
+
+
+def test_a_prior_starts_from_the_shares_of_codes():
+    prior = CodePrior(3, 8, 4)
+    codes = torch.multinomial(torch.arange(1.0, 17.0), 20000, replacement=True)
+    prior.start_from(codes)
+    bits = bits_of_codes(prior, torch.rand(8))
+    share = torch.bincount(codes, minlength=16) / len(codes)
+    assert torch.allclose(bits, -torch.log2(share), atol=0.02)
 
 
 def test_bits_of_codes_are_those_of_the_choices_on_their_way():
