@@ -33,7 +33,7 @@ from imgcodec.eval.documents import with_tables
 from imgcodec.eval.plan import MadeFile, Run, load_plan
 from imgcodec.eval.plots import set_plots, write_plots
 from imgcodec.eval.quality import QUALITIES, TAUGHT_NOTE
-from imgcodec.eval.results import RunInfo, keep_lines
+from imgcodec.eval.results import RunInfo, forget_costs, keep_lines
 from imgcodec.eval.runner import Bench, BenchPlan, Progress
 from imgcodec.eval.set_quality import SET_QUALITIES
 from imgcodec.eval.sets import SetRow, run_sets
@@ -67,6 +67,8 @@ def measure(run: Run, plan: BenchPlan, folder: Path, jobs: int, report: Report) 
 
     forget_changed(folder, plan, bench.run_info(plan, jobs))
     rows, info, failed = bench.run(plan, folder, resume=True, jobs=jobs, progress=progress)
+    # Hours on several processors, beside whatever else runs there: no times to be shown.
+    forget_costs(folder / bench.ROWS_FILE)
     write_plots(rows, folder, taught=info.taught, suffixes=(".png",))
     if run.set_metrics:
         measured: list[SetRow] = []

@@ -19,6 +19,17 @@ from imgcodec.eval.quality import metric_columns
 if TYPE_CHECKING:
     import pandas as pd
 
+COST_COLUMNS = (
+    "encode_s",
+    "decode_s",
+    "encode_transform_s",
+    "encode_entropy_s",
+    "decode_transform_s",
+    "decode_entropy_s",
+    "encode_mp_s",
+    "decode_mp_s",
+    "peak_memory_bytes",
+)
 COLUMNS = (
     "dataset",
     "image",
@@ -32,15 +43,7 @@ COLUMNS = (
     "estimate_bpp",
     "ratio",
     *metric_columns(),
-    "encode_s",
-    "decode_s",
-    "encode_transform_s",
-    "encode_entropy_s",
-    "decode_transform_s",
-    "decode_entropy_s",
-    "encode_mp_s",
-    "decode_mp_s",
-    "peak_memory_bytes",
+    *COST_COLUMNS,
     "status",
     "error",
 )
@@ -134,6 +137,12 @@ def keep_lines(path: Path, is_wanted: Callable[[dict[str, str]], bool]) -> None:
     reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
     kept = [line for line in reader if is_wanted(line)]
     write_atomically(path, _to_csv(kept, tuple(reader.fieldnames or ())).encode())
+
+
+def forget_costs(path: Path) -> None:
+    """Empty the columns of time and memory of a rows table in CSV."""
+    rows = [row | dict.fromkeys(COST_COLUMNS, "") for row in _read_dicts(path)]
+    write_atomically(path, _to_csv(rows, COLUMNS).encode())
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:

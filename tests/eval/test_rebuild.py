@@ -70,6 +70,7 @@ def test_only_what_is_missing_is_measured(results, tmp_path: Path) -> None:
     rows = read_rows(folder / "rows.csv")
     webp = rows[rows["codec"] == "webp"]
     assert list(webp["setting"]) == ["q=5", "q=60", "q=75"] * 2, "what is not asked for is gone"
+    assert rows["encode_s"].isna().all(), "machines that measure for hours do other things too"
 
 
 def test_rows_of_a_codec_that_has_changed_are_measured_again(
