@@ -34,6 +34,7 @@ class CvConfig:
     decoder_blocks: tuple[int, int] = (4, 3)
     prior_width: int = 64
     context_mean: bool = False
+    short_nodes: bool = False
     error_bits: float = 0.0
     """Bits that a squared distance of 1 is worth to the encoder; 0 for a routing without priors."""
 

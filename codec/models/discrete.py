@@ -55,7 +55,13 @@ class DiscreteModel(DiscreteFamily, TorchModel):
         self.g_s = Synthesis(cfg.decoder_channels, cfg.decoder_blocks, dims, self.num_stages)
         self.quantisers = nn.ModuleList(quantisers)
         self.priors = nn.ModuleList(
-            CodePrior(dims, cfg.prior_width, self.num_bits, with_mean=cfg.context_mean)
+            CodePrior(
+                dims,
+                cfg.prior_width,
+                self.num_bits,
+                with_mean=cfg.context_mean,
+                short_nodes=cfg.short_nodes,
+            )
             for _ in quantisers
         )
         self.add_training_coder()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from imgcodec.codec.errors import OptionError
 from imgcodec.codec.models.base import TorchModel
 from imgcodec.codec.models.registry import build_model
-from imgcodec.codec.nets.exact import exact_tensors
+from imgcodec.codec.nets.exact import WEIGHTS, exact_tensors
 from imgcodec.codec.numeric.exact import BIAS_BITS, WEIGHT_BITS
 
 
@@ -38,15 +38,15 @@ def stored_arrays(model: TorchModel) -> dict[str, NDArray]:
     Raises:
         OptionError: an exact tensor does not fit its integers.
     """
-    exact = {name for name, _, _ in exact_tensors(model)}
+    exact = {name: grid for name, _, grid in exact_tensors(model)}
     arrays = {}
     for name, tensor in model.state_dict().items():
-        is_short = tensor.ndim == 4
-        if name in exact:
-            bits, kind = (WEIGHT_BITS, np.int16) if is_short else (BIAS_BITS, np.int32)
-            arrays[name] = _float_to_integers(name, tensor, bits, kind)
+        if name not in exact:
+            arrays[name] = tensor.numpy().astype(np.float16 if tensor.ndim == 4 else np.float32)
+        elif exact[name] == WEIGHTS:
+            arrays[name] = _float_to_integers(name, tensor, WEIGHT_BITS, np.int16)
         else:
-            arrays[name] = tensor.numpy().astype(np.float16 if is_short else np.float32)
+            arrays[name] = _float_to_integers(name, tensor, BIAS_BITS, np.int32)
     return arrays
 
 

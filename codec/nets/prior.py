@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
-from imgcodec.codec.nets.exact import ExactDepthwise, ExactPointwise, Grid
+from imgcodec.codec.nets.exact import WEIGHTS, ExactDepthwise, ExactPointwise, Grid
 from imgcodec.codec.numeric.exact import BIAS_BITS
 
 NODES = Grid(BIAS_BITS, 64.0)
@@ -21,12 +19,20 @@ class CodePrior(nn.Module):
         width: E, channels of the network.
         num_bits: B; a code is one of 2^B.
         with_mean: vectors are relative to a mean that is predicted.
+        short_nodes: vectors of nodes lie on the grid of weights, and take two bytes a number.
     """
 
-    exact_grids: ClassVar = {"nodes": NODES, "node_bias": NODES}
-
-    def __init__(self, dims: int, width: int, num_bits: int, *, with_mean: bool = False) -> None:
+    def __init__(
+        self,
+        dims: int,
+        width: int,
+        num_bits: int,
+        *,
+        with_mean: bool = False,
+        short_nodes: bool = False,
+    ) -> None:
         super().__init__()
+        self.exact_grids = {"nodes": WEIGHTS if short_nodes else NODES, "node_bias": NODES}
         self.num_bits = num_bits
         self.known = ExactPointwise(2 * dims + 1, width)
         self.near = ExactDepthwise(width)
