@@ -3,7 +3,7 @@
 A table stands between two comments, of which the first says in YAML what it is made of:
 
     <!-- table: {kind: bd, metrics: [psnr, vif], anchor: avif, codec: imgcodec-beta,
-      lines: {Kodak: {rows: eval/results/kodak/rows_eye.csv}}} -->
+      lines: {Kodak: {rows: eval/results/kodak/all/rows.csv}}} -->
     <!-- end of table -->
 
 `python -m imgcodec.eval.documents README.md MODELS.md` makes all tables anew. A kind of table is a

@@ -178,7 +178,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     table["images"] = groups.size()
     pixels = (good["width"] * good["height"]).groupby([good["codec"], good["setting"]]).sum()
     for direction in ("encode", "decode"):
-        table[f"{direction}_mp_s"] = pixels / 1e6 / groups[f"{direction}_s"].sum()
+        seconds = groups[f"{direction}_s"].sum(min_count=1)  # none where costs were forgotten
+        table[f"{direction}_mp_s"] = pixels / 1e6 / seconds
     table["psnr_of_mean_mse"] = 10.0 * np.log10(255.0**2 / table["mse"].clip(lower=1e-12))
     table = table.reset_index()
     order = {name: index for index, name in enumerate(frame["codec"].unique())}
