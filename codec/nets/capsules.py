@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from imgcodec.codec.families.cv import codes_of_lengths, vectors_of_capsules, weigh_priors
 from imgcodec.codec.nets.blocks import pointwise
-from imgcodec.codec.nets.codebook import Quantised, count_codes, k_means, nearest, tree_order
+from imgcodec.codec.nets.codebook import Quantised, count_codes, k_means, tree_order
 from imgcodec.codec.nets.exact import Grid
 from imgcodec.codec.numeric.exact import BIAS_BITS
 
@@ -32,8 +32,10 @@ POSES = Grid(BIAS_BITS - 4)
 CHUNK = 4096
 ROUNDS = 12
 FIT_STEPS, FIT_BATCH, FIT_LR = 2000, 512, 4e-2
-LENGTH_WEIGHT = 20.0
-"""Of the squared error of a length against the logarithmic loss of the choice of a pose."""
+COST_WEIGHT, OTHER_WEIGHT, LENGTH_WEIGHT = 6.0, 0.25, 20.0
+"""In the assignment loss: of the expected cost of poses over the least one, relative to that; of
+the logarithmic loss of the best pose, without which nothing is learned far from it; and of the
+squared error of its length."""
 SHARPNESS = 16.0
 """Power of the routing coefficients in what training makes of them. Lengths need several small
 ones, so that among 256 capsules the largest is some .016: as it is, training would ask for larger
@@ -116,7 +118,7 @@ class Capsules(nn.Module):
         """Move poses to where codes are cheapest, in turn with the codes; return bits (K * L,)."""
         bits = torch.zeros(len(self.usage)) if self.error_bits else None
         for _ in range(ROUNDS):
-            codes = torch.cat([self._best(part, bits) for part in vectors.split(CHUNK)])
+            codes = torch.cat([self._costs(p, bits).argmin(dim=1) for p in vectors.split(CHUNK)])
             pose, gain = codes >> self.level_bits, self._value(codes)
             sums = torch.zeros_like(self.poses).index_add_(0, pose, vectors * gain[:, None])
             power = torch.zeros(len(self.poses)).index_add_(0, pose, gain.square())
@@ -135,7 +137,7 @@ class Capsules(nn.Module):
             batch = vectors[torch.randint(len(vectors), (FIT_BATCH,))].float()
             likely, lengths, _ = self._weigh(batch, bits)
             optimiser.zero_grad()
-            self._assignment_loss(likely, lengths, self._best(batch, bits)).backward()
+            self._assignment_loss(likely, lengths, self._costs(batch, bits)).backward()
             optimiser.step()
         optimiser.zero_grad()
 
@@ -166,8 +168,8 @@ class Capsules(nn.Module):
         distance = (flat - vectors.detach()).square().sum(dim=1).reshape(batch, -1).mean(dim=1)
         auxiliary = distance.new_zeros(())
         if self.assignment:
-            best = self._best(flat.detach(), bits)
-            auxiliary = self.assignment * self._assignment_loss(likely, lengths, best)
+            costs = self._costs(flat.detach(), bits)
+            auxiliary = self.assignment * self._assignment_loss(likely, lengths, costs)
         if self.training:
             with torch.no_grad():
                 self.usage.lerp_(count_codes(codes, len(self.usage)), 0.02)
@@ -220,20 +222,25 @@ class Capsules(nn.Module):
         return weigh_priors(agreement, each, bits), lengths, each
 
     @torch.no_grad()
-    def _best(self, flat: Tensor, bits: Tensor | None) -> Tensor:
-        """Return the codes (N,) that routing is to find: nearest, or cheapest with their bits."""
+    def _costs(self, flat: Tensor, bits: Tensor | None) -> Tensor:
+        """Return what codes cost vectors (N, D): squared distances (N, K * L), with their bits."""
         table = self.table().float()
-        if bits is None:
-            return nearest(flat, table)
-        distances = table.square().sum(dim=1) - 2 * flat @ table.T
-        return (distances + bits / self.error_bits).argmin(dim=1)
+        squares = flat.square().sum(dim=1, keepdim=True) + table.square().sum(dim=1)
+        distances = squares - 2 * flat @ table.T
+        return distances if bits is None else distances + bits / self.error_bits
 
-    def _assignment_loss(self, likely: Tensor, lengths: Tensor, codes: Tensor) -> Tensor:
-        """Return how far logits and lengths (N, K) are from given codes (N,)."""
+    def _assignment_loss(self, likely: Tensor, lengths: Tensor, costs: Tensor) -> Tensor:
+        """Return how far logits and lengths (N, K) are from the codes that cost least.
+
+        Where a pose is not the best one, it matters how much more it costs.
+        """
+        least, codes = costs.min(dim=1)
         pose = codes >> self.level_bits
-        wrong = F.cross_entropy(likely, pose)
+        more = costs.unflatten(1, (len(self.poses), -1)).amin(dim=2) - least[:, None]
+        wrong = (likely.softmax(dim=1) * more).sum(dim=1).mean() / least.mean().clamp_min(1e-9)
+        other = F.cross_entropy(likely, pose)
         error = (lengths.gather(1, pose[:, None])[:, 0] - self._value(codes)).square().mean()
-        return wrong + LENGTH_WEIGHT * error
+        return COST_WEIGHT * wrong + OTHER_WEIGHT * other + LENGTH_WEIGHT * error
 
     def _value(self, codes: Tensor) -> Tensor:
         """Return the lengths that codes stand for."""

@@ -191,7 +191,7 @@ def test_capsules_start_where_error_and_bits_together_cost_least():
                 capsules.init_from_vectors(data)
             if error_bits:
                 bits = _bits(capsules, data)
-            best = capsules._best(data, bits)
+            best = capsules._costs(data, bits).argmin(dim=1)
             error = float((data - capsules.table().float()[best]).square().sum(dim=1).mean())
             share = torch.bincount(best, minlength=64) / len(data)
             entropy = -float((share * torch.log2(share.clamp_min(1e-9))).sum())
@@ -206,7 +206,7 @@ def _bits(capsules: Capsules, data: torch.Tensor) -> torch.Tensor:
     """Return the bits of codes by how often they are the best, found in turn."""
     bits = torch.zeros(64)
     for _ in range(12):
-        counts = torch.bincount(capsules._best(data, bits), minlength=64) + 0.5
+        counts = torch.bincount(capsules._costs(data, bits).argmin(dim=1), minlength=64) + 0.5
         bits = -torch.log2(counts / counts.sum())
     return bits
 
