@@ -145,6 +145,11 @@ def _log_to_stderr(level: int) -> None:
     logger.setLevel(level)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, such as "1 tile" and "2 tiles"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lay out rows of text: the first column to the left, the others to the right."""
     lines = [list(header), *map(list, rows)]

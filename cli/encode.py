@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgcodec.cli.batch import BatchOptions, Work, batch_options, find_items, run_batch
-from imgcodec.cli.console import Console, console_options, threads_option
+from imgcodec.cli.console import Console, console_options, counted, threads_option
 from imgcodec.cli.files import DASH, choose_output, input_and_output, read_source, write_bytes
 from imgcodec.cli.goals import Goal, goal_options, target_of
 from imgcodec.cli.values import METADATA, MODEL
@@ -269,11 +269,11 @@ def _describe(record: dict[str, Any], is_verbose: bool = False) -> str:
 def _details(record: dict[str, Any]) -> Iterator[str]:
     """Yield lines: what was chosen, where the time went, how similar the picture is."""
     tune = "" if record["tune"] is None else f" (tune {record['tune']})"
-    tiles = f"{record['tiles']} tiles of {record['tile_px']} px"
+    tiles = f"{counted(record['tiles'], 'tile')} of {record['tile_px']} px"
     half = f" ({record['coded_quality']} at half size)" if record["reduction"] == 2 else ""
     yield (
         f"{record['model']}{tune}, quality {record['quality']}{half}, {tiles}, "
-        f"{record['threads']} threads"
+        f"{counted(record['threads'], 'thread')}"
     )
     yield ", ".join(f"{name} {seconds:.2f} s" for name, seconds in record["stages"].items())
     psnr = "infinite" if record["psnr"] is None else f"{record['psnr']:.2f} dB"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imgcodec.cli.console import Console, console_options
+from imgcodec.cli.console import Console, console_options, counted
 from imgcodec.cli.files import check_writable, picture_format
 from imgcodec.cli.values import LABEL, MODEL
 
@@ -196,7 +196,7 @@ def command(
                 "rows": len(sheet.rows),
             }
         )
-    console.note(f"{num_pictures} pictures of {loaded.info.id} at quality {quality}: {out}")
+    console.note(f"{counted(num_pictures, 'picture')} of {loaded.info.id} at quality {quality}: {out}")
 
 
 def _draws(

@@ -304,7 +304,7 @@ def test_verbose_tells_what_was_chosen_the_times_and_the_likeness(invoke, photo,
     with Image.open(photo) as image:
         psnr = _psnr_db(np.asarray(image), np.asarray(imgcodec.decode(cvb)))
     assert report["psnr"] == pytest.approx(psnr)
-    assert f"{TUNES['eye']} (tune eye), quality 60, 1 tiles of 1024 px" in result.stderr
+    assert f"{TUNES['eye']} (tune eye), quality 60, 1 tile of 1024 px" in result.stderr
     assert f"PSNR {psnr:.2f} dB, SSIMULACRA2 " in result.stderr
     if "ssimulacra2" in report:
         assert f"SSIMULACRA2 {report['ssimulacra2']:.2f}" in result.stderr
