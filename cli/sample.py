@@ -196,7 +196,8 @@ def command(
                 "rows": len(sheet.rows),
             }
         )
-    console.note(f"{counted(num_pictures, 'picture')} of {loaded.info.id} at quality {quality}: {out}")
+    pictures = counted(num_pictures, "picture")
+    console.note(f"{pictures} of {loaded.info.id} at quality {quality}: {out}")
 
 
 def _draws(
