@@ -11,10 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from imgcodec.codec.families.discrete import CHUNK, DiscreteFamily, DiscreteTerms
-from imgcodec.codec.numeric.arrays import Array, cast, like, namespace, permute, pick
+from imgcodec.codec.numeric.arrays import Array, arange, cast, namespace, permute, pick
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,7 @@ class CvFamily(DiscreteFamily):
 def codes_of_lengths(lengths: Array, level_bits: int) -> Array:
     """Return the code (N, K) that each capsule would give, by its length in [0, 1)."""
     levels = namespace(lengths).clip(cast(lengths * 2**level_bits, "int64"), 0, 2**level_bits - 1)
-    poses = np.arange(lengths.shape[1], dtype=np.int64) << level_bits
-    return like(poses, lengths) + levels
+    return (arange(lengths.shape[1], lengths) << level_bits) + levels
 
 
 def weigh_priors(agreement: Array, codes: Array, bits: Array | None) -> Array:

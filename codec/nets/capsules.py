@@ -9,7 +9,8 @@ routes: it adds level * pose_k, a learned vector.
 Both decisions are straight-through: hard forwards, and backwards the gradient of the (sharpened)
 routing coefficients and of the length, so that capsule matrices learn from the picture (the capsule
 layer of CVGAN has no codebook loss). `assignment` may add one that pulls the routing towards the
-nearest code, or towards the one that is cheapest with its bits.
+nearest code, or, where codes have prices, towards the one that is cheapest with its bits; the
+coefficients are then weighed with the probability of each code (`families.cv`).
 """
 
 from __future__ import annotations

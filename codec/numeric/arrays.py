@@ -63,6 +63,13 @@ def ones(shape: Sequence[int], dtype: str, other: Array) -> Array:
     return other.new_ones(shape, dtype=getattr(namespace(other), dtype))
 
 
+def arange(count: int, other: Array) -> Array:
+    """Return 0 to count - 1, int64, of the kind, and made on the device, of another array."""
+    if is_numpy(other):
+        return np.arange(count, dtype=np.int64)
+    return namespace(other).arange(count, device=other.device)
+
+
 def concat(parts: Sequence[Array], axis: int) -> Array:
     """Join arrays along an axis."""
     if is_numpy(parts[0]):
