@@ -148,7 +148,8 @@ def _place(source: Path, target: Path, is_halved: bool) -> None:
     if is_halved:
         picture = picture.reduce(2)
     buffer = io.BytesIO()
-    picture.save(buffer, Image.registered_extensions()[target.suffix], quality=_JPEG_QUALITY)
+    kind = Image.registered_extensions()[target.suffix]
+    picture.save(buffer, kind, quality=_JPEG_QUALITY, optimize=True, progressive=True)
     _write(target, buffer.getvalue())
 
 
