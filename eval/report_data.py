@@ -26,6 +26,8 @@ from imgcodec.eval.quality import TAUGHT_NOTE, Quality
 from imgcodec.eval.style import Style, codec_order, codec_styles, overlay_color, overlay_order
 
 MAX_IMAGES_BD = 40
+OPENING = "ssimulacra2"
+"""Metric that a report opens with where it was measured: the look that `-q` stands for."""
 Curve = tuple[np.ndarray, np.ndarray]
 
 
@@ -36,7 +38,7 @@ def page_data(
     usable = usable_rows(rows)
     names = codec_order([str(name) for name in usable["codec"].unique()])
     looks = codec_styles(names)
-    metrics = available_metrics(usable)
+    metrics = sorted(available_metrics(usable), key=lambda metric: metric.column != OPENING)
     taught = taught_of(codecs.values())
     sizes = usable.drop_duplicates("image").sort_values("image")
     images = sizes["image"].to_list()

@@ -244,7 +244,7 @@
     const own = data.codecs.findIndex((codec) => codec.own);
     if (own < 0 || !data.metrics.length) return;
     const key = data.metrics[0].key;
-    const name = data.metrics[0].label.split(",")[0];
+    const name = data.metrics[0].label.split(",")[0] + mark(data.metrics[0], data.codecs[own]);
     const tiles = data.codecs
       .map((codec, index) => [codec, codec.own ? null : data.bd[key][0][`${index},${own}`]])
       .filter(([, entry]) => Array.isArray(entry));

@@ -19,6 +19,7 @@ from imgcodec.eval.bdtable import bd_table
 from imgcodec.eval.pictures import psnr_db
 from imgcodec.eval.report import write_report
 from tests.eval.conftest import broken_lines, overflowing
+from tests.eval.rows import frame_of, ladder
 
 PUBLISHED = {"vtm": [{"bpp": 0.5, "psnr": 30.0}, {"bpp": 1.5, "psnr": 36.0}]}
 
@@ -133,6 +134,18 @@ def test_codec_that_cannot_be_had_again_keeps_its_curve(small_run: Any, tmp_path
     data = page_data(path)
     assert "webp" in {codec["name"] for codec in data["codecs"]}
     assert "webp" not in data["viewer"]["codecs"]
+
+
+def test_a_report_opens_with_the_look(tmp_path: Path) -> None:
+    rows = [
+        row
+        for name, scale in (("jpeg", 1.0), ("avif", 0.6))
+        for row in ladder(
+            name, scale, lambda step: {"psnr": 25 + 3 * step, "ssimulacra2": 9 * step}
+        )
+    ]
+    data = page_data(write_report(frame_of(rows), tmp_path / "r.html", codecs=[]))
+    assert [entry["key"] for entry in data["metrics"]] == ["ssimulacra2", "psnr"]
 
 
 def test_run_without_images_or_without_rows(small_run: Any, tmp_path: Path) -> None:
