@@ -71,10 +71,9 @@ class CvFamily(DiscreteFamily):
         for start in range(0, len(vectors), CHUNK):
             part = slice(start, start + CHUNK)
             agreement, lengths = self.nets.routing(stage, vectors[part])
-            bits = self.prices(stage, seen[part])
             each = codes_of_lengths(lengths, self.cfg.level_bits)
-            likely = weigh_priors(agreement, each, bits)
-            codes.append(pick(each, likely.argmax(-1)[:, None])[:, 0])
+            likely = weigh_priors(agreement, each, self.prices(stage, seen[part]))
+            codes.append(likeliest(likely, each))
         return namespace(vectors).hstack(codes).reshape(features.shape[:3])
 
 
@@ -93,6 +92,11 @@ def weigh_priors(agreement: Array, codes: Array, bits: Array | None) -> Array:
         bits: (N, K * L) of all codes, None where all are alike.
     """
     return agreement if bits is None else agreement - math.log(2) * pick(bits, codes)
+
+
+def likeliest(likely: Array, codes: Array) -> Array:
+    """Return the code (N,) of the capsule with the largest logit, both being (N, K)."""
+    return pick(codes, likely.argmax(-1)[:, None])[:, 0]
 
 
 def vectors_of_capsules(poses: Array, level_bits: int) -> Array:

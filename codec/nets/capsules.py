@@ -21,7 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imgcodec.codec.families.cv import codes_of_lengths, vectors_of_capsules, weigh_priors
+from imgcodec.codec.families.cv import (
+    codes_of_lengths,
+    likeliest,
+    vectors_of_capsules,
+    weigh_priors,
+)
 from imgcodec.codec.nets.blocks import pointwise
 from imgcodec.codec.nets.codebook import Quantised, count_codes, k_means, tree_order
 from imgcodec.codec.nets.exact import Grid
@@ -32,8 +37,9 @@ POSES = Grid(BIAS_BITS - 4)
 """Lengths are odd multiples of 2**-4 or coarser: every product lies on the grid of biases."""
 CHUNK = 4096
 ROUNDS = 12
+"""In which poses and codes settle at the start."""
 FIT_STEPS, FIT_BATCH, FIT_LR = 2000, 512, 4e-2
-COST_WEIGHT, OTHER_WEIGHT, LENGTH_WEIGHT = 6.0, 0.25, 20.0
+COST_WEIGHT, LOG_WEIGHT, LENGTH_WEIGHT = 6.0, 0.25, 20.0
 """In the assignment loss: of the expected cost of poses over the least one, relative to that; of
 the logarithmic loss of the best pose, without which nothing is learned far from it; and of the
 squared error of its length."""
@@ -158,7 +164,7 @@ class Capsules(nn.Module):
         # Through the choice of capsules the encoder would get gradients of jumps.
         likely, lengths, each = self._weigh(flat.detach() if self.straight_through else flat, bits)
         if codes is None:
-            codes = each.gather(1, likely.argmax(dim=1, keepdim=True))
+            codes = likeliest(likely, each)
         codes = codes.flatten()
         chosen = codes >> self.level_bits
         length = lengths.gather(1, chosen[:, None])[:, 0]
@@ -186,7 +192,7 @@ class Capsules(nn.Module):
         parts = []
         for part in vectors.float().split(CHUNK):
             likely, _, each = self._weigh(part, bits)
-            parts.append(each.gather(1, likely.argmax(dim=1, keepdim=True))[:, 0])
+            parts.append(likeliest(likely, each))
         return torch.cat(parts)
 
     def table(self) -> Tensor:
@@ -239,9 +245,9 @@ class Capsules(nn.Module):
         pose = codes >> self.level_bits
         more = costs.unflatten(1, (len(self.poses), -1)).amin(dim=2) - least[:, None]
         wrong = (likely.softmax(dim=1) * more).sum(dim=1).mean() / least.mean().clamp_min(1e-9)
-        other = F.cross_entropy(likely, pose)
+        logarithmic = F.cross_entropy(likely, pose)
         error = (lengths.gather(1, pose[:, None])[:, 0] - self._value(codes)).square().mean()
-        return COST_WEIGHT * wrong + OTHER_WEIGHT * other + LENGTH_WEIGHT * error
+        return COST_WEIGHT * wrong + LOG_WEIGHT * logarithmic + LENGTH_WEIGHT * error
 
     def _value(self, codes: Tensor) -> Tensor:
         """Return the lengths that codes stand for."""

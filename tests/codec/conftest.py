@@ -40,6 +40,7 @@ _CODES = {
     "stages": 3,
     "prior_width": 12,
     "context_mean": True,
+    "short_nodes": True,
 }
 TINY_SIZES = {
     "beta": {
@@ -64,7 +65,7 @@ TINY_SIZES = {
         "learned_width": True,
     },
     "vq": {**_CODES, "num_bits": 6, "error_bits": 40.0},
-    "cv": {**_CODES, "pose_bits": 4, "level_bits": 2, "error_bits": 40.0, "short_nodes": True},
+    "cv": {**_CODES, "pose_bits": 4, "level_bits": 2, "error_bits": 40.0},
     "convvae": {"latent_channels": 8, "channels": 8},
 }
 """Sizes of models that train and code in a moment; one entry for each family."""

@@ -20,8 +20,6 @@ def test_weights_of_layers_and_nodes_take_two_bytes_and_all_else_four(family_wei
     arrays = load_file(family_weights)
     names = load_model(find_model(family_weights)).arrays
     are_short = {name: arrays[name].ndim == 4 or name.endswith(".nodes") for name in names}
-    if "vq" in family_weights.name:  # its tiny recipe does not ask for short nodes
-        are_short = {name: arrays[name].ndim == 4 for name in names}
     kinds = {(are_short[name], arrays[name].dtype) for name in names}
     assert kinds <= {
         (True, np.dtype(np.int16)),
