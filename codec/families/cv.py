@@ -1,18 +1,17 @@
 """The cv family: capsules with routing by agreement in place of the codebook (see `discrete`).
 
 Each stage chooses one of 2^pose_bits poses and one of 2^level_bits lengths per position of 16x16
-pixels. Routing runs in the encoder only. Its logits may start, as those of the paper, from log
-prior probabilities (Sabour et al. arXiv 1710.09829, section 2): those that the codes have in the
-file, so that what costs fewer bits needs less agreement.
+pixels. Routing runs in the encoder only. What it finds is weighed with log prior probabilities, as
+the paper allows (Sabour et al. arXiv 1710.09829, section 2): those that the codes have in the file,
+so that what costs fewer bits needs less agreement.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from imgcodec.codec.families.discrete import CHUNK, DiscreteFamily, DiscreteTerms
-from imgcodec.codec.numeric.arrays import Array, arange, cast, namespace, permute, pick
+from imgcodec.codec.numeric.arrays import Array, arange, cast, namespace, permute
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,8 @@ class CvConfig:
     level_bits: int = 3
     stages: int = 4
     num_primary: int = 4
-    primary_dims: int = 16
-    output_dims: int = 4
+    primary_dims: int = 36
+    output_dims: int = 2
     encoder_channels: tuple[int, int] = (128, 192)
     encoder_blocks: tuple[int, int] = (2, 2)
     decoder_channels: tuple[int, int] = (128, 192)
@@ -50,8 +49,7 @@ class CvFamily(DiscreteFamily):
 
     A float network in place of `codes`:
 
-        routing(stage, vectors)     (N, D), N up to `CHUNK` -> logarithms of what the routing makes
-                                    likely, and lengths of output capsules, both (N, K)
+        routing(stage, vectors)     (N, D), N up to `CHUNK` -> lengths of output capsules (N, K)
     """
 
     family = "cv"
@@ -64,43 +62,44 @@ class CvFamily(DiscreteFamily):
         return vectors_of_capsules(self.quantisers[stage].poses, self.cfg.level_bits)
 
     def choose(self, stage: int, residual: Array, features: Array) -> Array:
-        """Return the codes that the capsules agree on; see `DiscreteFamily.choose`."""
+        """Return the codes that cost least by the routing; see `DiscreteFamily.choose`."""
         vectors = permute(residual, (0, 2, 3, 1)).reshape(-1, residual.shape[1])
         seen = features.reshape(-1, features.shape[-1])
+        cfg, poses = self.cfg, cast(self.quantisers[stage].poses, "float32")
         codes = []
         for start in range(0, len(vectors), CHUNK):
             part = slice(start, start + CHUNK)
-            agreement, lengths = self.nets.routing(stage, vectors[part])
-            each = codes_of_lengths(lengths, self.cfg.level_bits)
-            likely = weigh_priors(agreement, each, self.prices(stage, seen[part]))
-            codes.append(likeliest(likely, each))
+            lengths = self.nets.routing(stage, vectors[part])
+            bits = self.prices(stage, seen[part])
+            costs = costs_of_capsules(lengths, poses, cfg.level_bits, bits, cfg.error_bits)
+            codes.append(costs.argmin(-1))
         return namespace(vectors).hstack(codes).reshape(features.shape[:3])
 
 
-def codes_of_lengths(lengths: Array, level_bits: int) -> Array:
-    """Return the code (N, K) that each capsule would give, by its length in [0, 1)."""
-    levels = namespace(lengths).clip(cast(lengths * 2**level_bits, "int64"), 0, 2**level_bits - 1)
-    return (arange(lengths.shape[1], lengths) << level_bits) + levels
-
-
-def weigh_priors(agreement: Array, codes: Array, bits: Array | None) -> Array:
-    """Return the logits (N, K) of capsules: agreement, and the prior probability of their codes.
+def costs_of_capsules(
+    lengths: Array, poses: Array, level_bits: int, bits: Array | None, error_bits: float
+) -> Array:
+    """Return what codes cost, less the squared length of what they stand for: (N, K * L).
 
     Args:
-        agreement: (N, K), logarithms of likelihoods.
-        codes: (N, K) of each capsule.
-        bits: (N, K * L) of all codes, None where all are alike.
+        lengths: (N, K), how much there is of each pose.
+        poses: (K, D).
+        level_bits: log2 of L.
+        bits: (N, K * L) or (K * L,), None where all codes cost the same.
+        error_bits: what a squared distance of 1 is worth in bits.
     """
-    return agreement if bits is None else agreement - math.log(2) * pick(bits, codes)
+    squares, gain = (poses * poses).sum(1), gains(level_bits, poses)
+    costs = squares[:, None] * (gain * gain - 2 * gain * lengths[..., None])
+    costs = costs.reshape(len(lengths), -1)
+    return costs if bits is None else costs + bits / error_bits
 
 
-def likeliest(likely: Array, codes: Array) -> Array:
-    """Return the code (N,) of the capsule with the largest logit, both being (N, K)."""
-    return pick(codes, likely.argmax(-1)[:, None])[:, 0]
+def gains(level_bits: int, kind: Array) -> Array:
+    """Return what poses are multiplied by, float32 (L,), as an array like `kind`."""
+    return (cast(arange(2**level_bits, kind), "float32") + 0.5) * 2.0**-level_bits
 
 
 def vectors_of_capsules(poses: Array, level_bits: int) -> Array:
     """Return the vector of every code, float64 (K * L, D), of poses (K, D) and L lengths."""
-    poses, unit = cast(poses, "float64"), 2.0**-level_bits
-    vectors = [poses * ((level + 0.5) * unit) for level in range(2**level_bits)]
+    vectors = [cast(poses, "float64") * float(gain) for gain in gains(level_bits, poses)]
     return namespace(poses).stack(vectors, 1).reshape(-1, poses.shape[1])

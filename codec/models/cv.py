@@ -38,6 +38,6 @@ class CvModel(CvFamily, DiscreteModel):
             bits = self.prices(stage, features.permute(0, 2, 3, 1))
         return self.quantisers[stage](residual, codes, bits)
 
-    def routing(self, stage: int, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what capsules agree on, and their lengths; see `CvFamily`."""
+    def routing(self, stage: int, vectors: Tensor) -> Tensor:
+        """Return the lengths of output capsules; see `CvFamily`."""
         return self.quantisers[stage].route(vectors.float())

@@ -144,13 +144,6 @@ def scatter(values: Array, mask: Array, shape: Sequence[int]) -> Array:
     return values.new_zeros(shape).masked_scatter(mask, values)
 
 
-def pick(x: Array, indexes: Array) -> Array:
-    """Return the values at `indexes`, int64, along the last axis; all other sides are alike."""
-    if is_numpy(x):
-        return np.take_along_axis(x, indexes, -1)
-    return x.take_along_dim(indexes, -1)
-
-
 def to_numpy(x: Array) -> np.ndarray:
     """Return an array of NumPy, without a copy where that can be."""
     return x if is_numpy(x) else x.detach().cpu().numpy()

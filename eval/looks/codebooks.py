@@ -11,9 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from imgcodec.codec.errors import OptionError
+from imgcodec.codec.families.prior import context_of, prior_features, prior_mean
 from imgcodec.codec.models.base import TorchModel
 from imgcodec.codec.models.discrete import DiscreteModel
 from imgcodec.codec.nets.codebook import perplexity, used_share
+from imgcodec.codec.nets.exact import FLOAT
 from imgcodec.codec.picture.sheet import Panel, draw_sheet, enlarged, wrap
 
 FIELD = 3
@@ -29,7 +31,8 @@ class CodebookDrawing:
 
     Attributes:
         patches: uint8 (num_codes, side, side, 3), one latent position each, the most used code
-            first; of later stages the difference that a code makes, around grey, stretched.
+            first, on what is expected where none is known; of later stages the difference that a
+            code makes, around grey, stretched.
         contrast: how many times the differences of a later stage are stretched; 1 for stage 1.
         used_share: share of codes used at least a tenth as often as on average.
         perplexity: exp of the entropy of their use: `num_codes` if all are used alike.
@@ -57,10 +60,11 @@ def draw_codebook(model: TorchModel, stage: int) -> CodebookDrawing:
         raise OptionError(f"models of family {model.family} have no codebook")
     if not 1 <= stage <= model.num_stages:
         raise OptionError(f"the model has stages 1 to {model.num_stages}, not {stage}")
-    before = torch.zeros(model.latent_channels)
+    before = _expected(model, 0, torch.zeros(model.latent_channels))
     for earlier in range(stage - 1):
         most_used = int(model.quantisers[earlier].usage.argmax())
         before = before + model.table(earlier)[most_used].float()
+        before = before + _expected(model, earlier + 1, before)
     usage = model.quantisers[stage - 1].usage
     order = torch.argsort(usage, descending=True, stable=True)
     vectors = before + model.table(stage - 1)[order].float()
@@ -85,6 +89,20 @@ def codebook_sheet(drawing: CodebookDrawing, title: str) -> Image.Image:
     rows = list(wrap(panels, COLUMNS))
     labels = [str(1 + COLUMNS * number) for number in range(len(rows))]
     return draw_sheet(rows, title=title, labels=labels, gap_px=2)
+
+
+def _expected(model: DiscreteModel, stage: int, before: Tensor) -> Tensor:
+    """Return the mean (M,) that codes of a stage (from 0) are added to where none is known.
+
+    Earlier stages are `before`. Zeros where a model has no means.
+    """
+    prior = model.priors[stage]
+    known = torch.zeros(FIELD, FIELD, dtype=torch.bool)
+    earlier = before[None, :, None, None].expand(1, -1, FIELD, FIELD).to(prior.node_bias.dtype)
+    context = context_of(earlier, torch.zeros_like(earlier), known)
+    mean = prior_mean(prior, prior_features(prior, context, FLOAT), FLOAT)
+    centre = FIELD // 2
+    return torch.zeros_like(before) if mean is None else mean[0, :, centre, centre].float()
 
 
 def _decode(model: DiscreteModel, vectors: Tensor, quality: int) -> Tensor:

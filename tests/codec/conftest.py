@@ -17,7 +17,6 @@ import torch
 
 from imgcodec.codec.families.registry import FAMILIES
 from imgcodec.codec.models.registry import build_model
-from imgcodec.codec.nets import capsules
 from imgcodec.codec.training import calibration
 from imgcodec.codec.training.bank import CropBank
 from imgcodec.codec.training.checkpoint import save_ema
@@ -116,8 +115,7 @@ def _make_tiny_weights(family: str, folder: Path) -> None:
     model = build_model(family, recipe.model)
     bank = CropBank(pictures, 64, torch.device("cpu"))
     count = min(2000, 6_000_000 // (3 * model.stride_px**2))
-    with mock.patch.object(capsules, "FIT_STEPS", 50):
-        model.init_from_patches(bank.patches(count, model.stride_px, random.Random(1)))
+    model.init_from_patches(bank.patches(count, model.stride_px, random.Random(1)))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(("out.weight", "nodes", "mean.weight")):

@@ -98,6 +98,25 @@ def test_later_stages_are_stretched_differences_around_grey(codes):
     assert np.quantile(deviation, 0.98) == pytest.approx(127.5, abs=2)
 
 
+def test_codes_are_drawn_on_what_is_expected_where_none_is_known():
+    sizes = TINY_SIZES["vq"] | {"stages": 2, "context_mean": True}
+    model = build_model("vq", sizes).eval()
+    with torch.no_grad():
+        for prior, mean in zip(model.priors, (0.3, -0.2), strict=True):
+            prior.mean.weight.zero_()
+            prior.mean.bias.fill_(mean)
+    first, second = (draw_codebook(model, stage) for stage in (1, 2))
+    table = model.table(0).float()
+    fields = (table[:1] + 0.3)[:, :, None, None].expand(-1, -1, 3, 3)
+    side = model.stride_px
+    patch = model.synthesis(fields, model.stage_qualities[0])[
+        0, :, side : 2 * side, side : 2 * side
+    ]
+    wanted = patch.detach().mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(first.patches[0], wanted)
+    assert len(second.patches) == len(table)
+
+
 def test_other_families_have_no_codebook(shipped):
     with pytest.raises(imgcodec.OptionError, match="no codebook"):
         draw_codebook(shipped.torch_model, 1)
@@ -121,9 +140,33 @@ def test_codes_chosen_with_their_bits_take_fewer_of_them(codes):
         found.append((coder.bits, float(np.square(y - y_hat).sum())))
     (plain_bits, plain_error), (bits, error) = found
     assert bits < plain_bits
-    if codes.model.family == "vq":  # capsules agree, they do not measure errors
-        assert error > plain_error
-        assert bits + cost * error < plain_bits + cost * plain_error
+    assert error > plain_error
+    assert bits + cost * error < plain_bits + cost * plain_error
+
+
+def test_the_shipped_routing_chooses_codes_that_cost_little_more_than_the_cheapest():
+    """It learns beside the poses: that it does not fall behind them is what training has to do."""
+    loaded = load_model(find_model("cv"))
+    model = loaded.model
+    spent, least = np.zeros(model.num_stages), np.zeros(model.num_stages)
+
+    def quantise(stage, target, mean, features):
+        codes = model.encode(stage, target, mean, features)
+        vectors = (target - mean).transpose(0, 2, 3, 1).reshape(-1, target.shape[1])
+        table = model.table(stage)
+        distances = np.square(vectors[:, None] - table).sum(axis=2)
+        costs = (
+            distances + model.prices(stage, features).reshape(-1, len(table)) / model.cfg.error_bits
+        )
+        spent[stage] += costs[np.arange(len(costs)), codes.reshape(-1)].sum()
+        least[stage] += costs.min(axis=1).sum()
+        return codes
+
+    for picture in smooth_pictures(4, side=192):
+        y = model.analysis(np.moveaxis(picture, 2, 0)[None].astype(np.float32) / 255, 100)
+        coder = Count(loaded.tables)
+        model.walk(y, y.shape[2:], model.num_stages, coder, EXACT, quantise)
+    assert (spent < 1.01 * least).all()
 
 
 def test_a_discrete_model_can_start_from_another_one(codes):
