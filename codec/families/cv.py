@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imgcodec.codec.families.discrete import CHUNK, DiscreteFamily, DiscreteTerms
+from imgcodec.codec.families.discrete import DiscreteFamily, DiscreteTerms
 from imgcodec.codec.numeric.arrays import Array, arange, cast, namespace, permute
+
+CHUNK = 4096
+"""Positions that are routed at once."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class CvTerms(DiscreteTerms):
 class CvFamily(DiscreteFamily):
     """Capsules whose agreement is the code.
 
-    A float network in place of `codes`:
+    One more float network:
 
         routing(stage, vectors)     (N, D), N up to `CHUNK` -> lengths of output capsules (N, K)
     """
@@ -101,5 +104,5 @@ def gains(level_bits: int, kind: Array) -> Array:
 
 def vectors_of_capsules(poses: Array, level_bits: int) -> Array:
     """Return the vector of every code, float64 (K * L, D), of poses (K, D) and L lengths."""
-    vectors = [cast(poses, "float64") * float(gain) for gain in gains(level_bits, poses)]
-    return namespace(poses).stack(vectors, 1).reshape(-1, poses.shape[1])
+    lengths = cast(gains(level_bits, poses), "float64")
+    return (cast(poses, "float64")[:, None] * lengths[:, None]).reshape(-1, poses.shape[1])

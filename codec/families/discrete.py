@@ -45,8 +45,6 @@ STRIDE = 16
 Quantise: TypeAlias = Callable[[int, Array, Array | None, Array], Array]
 """From a stage, what it is to stand for (B, D, h, w), its mean, if any, and the features of its
 prior there (B, h, w, E), to codes (B, h, w)."""
-CHUNK = 4096
-"""Positions whose codes are found at once."""
 
 
 def choice_tables() -> Tables:
@@ -78,7 +76,6 @@ class DiscreteFamily(CodecModel):
     Float networks:
 
         analyse(x)                  (B, 3, H, W) -> y (B, D, H/16, W/16)
-        codes(stage, vectors)       (N, D) -> int64 (N,), N up to `CHUNK`; see `nearest`
         synthesise(y_hat, stages)   stages (B, S), one-hot, float32 -> (B, 3, 16 h, 16 w)
 
     Args:
@@ -214,21 +211,12 @@ class DiscreteFamily(CodecModel):
         """Return codes where nothing is trained; see `Quantise`."""
         return self.choose(stage, target if mean is None else target - mean, features)
 
+    @abstractmethod
     def choose(self, stage: int, residual: Array, features: Array) -> Array:
         """Return the codes (B, h, w) of residuals (B, D, h, w), features being (B, h, w, E)."""
-        return self.nearest(stage, residual)
 
     def prices(self, stage: int, features: Array) -> Array | None:
         """Return the bits (..., 2^num_bits) of every code for features (..., E), if they count."""
         if not self.cfg.error_bits:
             return None
         return bits_of_codes(self.priors[stage], cast(features, "float32"))
-
-    def nearest(self, stage: int, residual: Array) -> Array:
-        """Return the codes (B, h, w) that the quantiser of a stage gives to (B, D, h, w)."""
-        batch, dims, height, width = residual.shape
-        flat = permute(residual, (0, 2, 3, 1)).reshape(-1, dims)
-        parts = [flat[start : start + CHUNK] for start in range(0, len(flat), CHUNK)]
-        codes = [self.nets.codes(stage, part) for part in parts]
-        codes = codes[0] if len(codes) == 1 else namespace(flat).hstack(codes)
-        return codes.reshape(batch, height, width)

@@ -47,10 +47,7 @@ class VqFamily(DiscreteFamily):
 
     def choose(self, stage: int, residual: Array, features: Array) -> Array:
         """Return the codes that cost least; see `DiscreteFamily.choose`."""
-        bits = self.prices(stage, features)
-        if bits is None:
-            return self.nearest(stage, residual)
         words = cast(self.quantisers[stage].codewords, "float32")
-        vectors = permute(residual, (0, 2, 3, 1))
-        error = (words * words).sum(1) - 2 * (vectors @ words.T)
-        return (error + bits / self.cfg.error_bits).argmin(-1)
+        costs = (words * words).sum(1) - 2 * (permute(residual, (0, 2, 3, 1)) @ words.T)
+        bits = self.prices(stage, features)
+        return (costs if bits is None else costs + bits / self.cfg.error_bits).argmin(-1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from imgcodec.codec.families.discrete import DiscreteTerms
 from imgcodec.codec.families.vq import VqConfig, VqFamily
 from imgcodec.codec.models.discrete import DiscreteModel
@@ -11,13 +9,9 @@ from imgcodec.codec.nets.codebook import Codebook
 
 
 class VqModel(VqFamily, DiscreteModel):
-    """Codebooks that follow the encoder; the nearest codeword is the code."""
+    """Codebooks that follow the encoder."""
 
     def __init__(self, cfg: VqConfig, terms: DiscreteTerms) -> None:
         super().__init__(cfg)
         quantisers = [Codebook(cfg.latent_channels, cfg.num_bits) for _ in range(cfg.stages)]
         self.add_modules(quantisers, terms)
-
-    def codes(self, stage: int, vectors: Tensor) -> Tensor:
-        """Return the codes of vectors; see `DiscreteFamily`."""
-        return self.quantisers[stage].encode(vectors)
