@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import csv
 import math
@@ -477,15 +478,21 @@ def _say_nothing(_: str) -> None:
     """Report of all processes but the first."""
 
 
+def _leave_group() -> None:
+    """End the threads of the process group, which could abort a process at its end."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def _setup_process() -> tuple[int, int, torch.device]:
     """Return (number of processes, rank, device), joining the process group of torchrun."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    if not torch.cuda.is_available():
-        if world > 1 and not dist.is_initialized():
-            dist.init_process_group("gloo")
-        return world, dist.get_rank() if world > 1 else 0, torch.device("cpu")
+    has_gpu = torch.cuda.is_available()
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    torch.cuda.set_device(local)
+    if has_gpu:
+        torch.cuda.set_device(local)
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl")
-    return world, dist.get_rank() if world > 1 else 0, torch.device("cuda", local)
+        dist.init_process_group("nccl" if has_gpu else "gloo")
+        atexit.register(_leave_group)
+    device = torch.device("cuda", local) if has_gpu else torch.device("cpu")
+    return world, dist.get_rank() if world > 1 else 0, device
