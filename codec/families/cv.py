@@ -104,5 +104,5 @@ def gains(level_bits: int, kind: Array) -> Array:
 
 def vectors_of_capsules(poses: Array, level_bits: int) -> Array:
     """Return the vector of every code, float64 (K * L, D), of poses (K, D) and L lengths."""
-    lengths = cast(gains(level_bits, poses), "float64")
-    return (cast(poses, "float64")[:, None] * lengths[:, None]).reshape(-1, poses.shape[1])
+    gain = cast(gains(level_bits, poses), "float64")
+    return (cast(poses, "float64")[:, None] * gain[:, None]).reshape(-1, poses.shape[1])

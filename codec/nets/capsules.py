@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from imgcodec.codec.families.cv import costs_of_capsules, gains, vectors_of_capsules
+from imgcodec.codec.families.cv import CHUNK, costs_of_capsules, gains, vectors_of_capsules
 from imgcodec.codec.nets.blocks import pointwise
 from imgcodec.codec.nets.codebook import Quantised, count_codes, k_means, tree_order
 from imgcodec.codec.nets.exact import Grid
@@ -35,7 +35,6 @@ from imgcodec.codec.numeric.exact import BIAS_BITS
 ROUTING_ROUNDS = 3
 POSES = Grid(BIAS_BITS - 4)
 """Lengths are odd multiples of 2**-4 or coarser: every product lies on the grid of biases."""
-CHUNK = 4096
 ROUNDS = 12
 """In which poses and codes settle at the start."""
 COST_WEIGHT, LOG_WEIGHT = 6.0, 0.25
@@ -47,7 +46,7 @@ ABSENT = 0.5
 """Length of an output capsule that has nothing of its pose: votes against it make it shorter."""
 SQUARE_MIN = 0.01
 """Of a pose, where votes are for projections on it."""
-NOISE = 0.03
+NOISE = 0.003
 """In matrices at the start, where they are for nothing."""
 
 
@@ -132,7 +131,6 @@ class Capsules(nn.Module):
         affine = torch.cat((weight, self.primary.bias[:, None]), dim=1)  # of residuals and 1
         affine = affine.reshape(self.num_primary, -1, affine.shape[1])
         votes = torch.linalg.pinv(affine.transpose(1, 2)) @ wanted
-        self.transforms.normal_(std=NOISE)
         self.transforms[:, :, 0] = votes * affine.shape[1]
 
     def _refine(self, vectors: Tensor) -> Tensor | None:
@@ -170,13 +168,14 @@ class Capsules(nn.Module):
         if codes is None:
             codes = routed.argmin(dim=1)
         codes = codes.flatten()
-        soft = (-self.sharpness * routed).softmax(dim=1)
+        likely = (-self.sharpness * routed).log_softmax(dim=1)
+        soft = likely.exp()
         hard = F.one_hot(codes, soft.shape[1]).to(soft.dtype) + soft - soft.detach()
         vectors = hard @ self.table().float()
         distance = (flat - vectors.detach()).square().sum(dim=1).reshape(batch, -1).mean(dim=1)
         auxiliary = distance.new_zeros(())
         if self.assignment:
-            auxiliary = self.assignment * self._assignment_loss(routed, flat.detach(), bits)
+            auxiliary = self.assignment * self._assignment_loss(likely, flat.detach(), bits)
         if self.training:
             with torch.no_grad():
                 self.usage.lerp_(count_codes(codes, len(self.usage)), 0.02)
@@ -226,13 +225,18 @@ class Capsules(nn.Module):
         distances = squares - 2 * flat @ table.T
         return distances if bits is None else distances + bits / self.error_bits
 
-    def _assignment_loss(self, routed: Tensor, flat: Tensor, bits: Tensor | None) -> Tensor:
-        """Return how far what the routing makes of vectors (N, D) is from the cheapest codes."""
+    def _assignment_loss(self, likely: Tensor, flat: Tensor, bits: Tensor | None) -> Tensor:
+        """Return how far from the cheapest codes of vectors (N, D) those are that seem likely.
+
+        Args:
+            likely: (N, K * L), logarithms of probabilities.
+            flat: the vectors.
+            bits: of the codes, None where all cost the same.
+        """
         costs = self.true_costs(flat, bits)
         least, codes = costs.min(dim=1, keepdim=True)
-        likely = -self.sharpness * routed
-        wrong = (likely.softmax(dim=1) * (costs - least)).sum(dim=1).mean()
-        logarithmic = F.cross_entropy(likely, codes[:, 0])
+        wrong = (likely.exp() * (costs - least)).sum(dim=1).mean()
+        logarithmic = F.nll_loss(likely, codes[:, 0])
         return COST_WEIGHT * wrong / least.mean().clamp_min(1e-9) + LOG_WEIGHT * logarithmic
 
 

@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-import atexit
 import copy
 import csv
 import math
-import os
 import random
 import signal
 import time
@@ -44,6 +42,7 @@ from imgcodec.codec.training.graphics import draw_graphics
 from imgcodec.codec.training.losses import Criterion
 from imgcodec.codec.training.optim import build_optimisers, make_capturable, rate_factor, set_rates
 from imgcodec.codec.training.precision import choose_precision
+from imgcodec.codec.training.processes import join_processes
 from imgcodec.codec.training.recipe import DECODER, Recipe
 from imgcodec.codec.training.validation import GRID_QUALITY, SIDE_PX, save_grid, validate
 
@@ -107,7 +106,7 @@ def train(
     """
     entered = time.monotonic()
     cfg = recipe.train
-    world, rank, device = _setup_process()
+    world, rank, device = join_processes()
     if rank > 0:
         report = _say_nothing
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -476,23 +475,3 @@ def _held_out_graphics(picture: np.ndarray) -> list[tuple[str, np.ndarray]]:
 
 def _say_nothing(_: str) -> None:
     """Report of all processes but the first."""
-
-
-def _leave_group() -> None:
-    """End the threads of the process group, which could abort a process at its end."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def _setup_process() -> tuple[int, int, torch.device]:
-    """Return (number of processes, rank, device), joining the process group of torchrun."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    has_gpu = torch.cuda.is_available()
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    if has_gpu:
-        torch.cuda.set_device(local)
-    if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if has_gpu else "gloo")
-        atexit.register(_leave_group)
-    device = torch.device("cuda", local) if has_gpu else torch.device("cpu")
-    return world, dist.get_rank() if world > 1 else 0, device
