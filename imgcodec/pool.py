@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.synchronize import Event
 from typing import TypeVar
 
 from imgcodec.processors import THREADS_VARIABLE, num_processors
@@ -19,6 +20,10 @@ Result = TypeVar("Result")
 
 DIED = "the process died (killed, or out of memory)"
 """What to say of an item without a result."""
+NEVER_STARTED = (
+    "processes die as they start: a script that measures or trains needs "
+    "`if __name__ == '__main__':` around its calls"
+)
 
 
 def run_in_processes(
@@ -42,6 +47,9 @@ def run_in_processes(
         threads: of each process; None for an equal share of the cores, unless the environment
             says otherwise.
         prepare: called once in each process, before anything else.
+
+    Raises:
+        RuntimeError: no process came as far as to begin.
     """
     queue, suspects = deque(items), deque[Item]()
     while queue:
@@ -63,7 +71,9 @@ def _run_pool(
 ) -> Iterator[tuple[Item, Result]]:
     """Yield results until the queue is empty or a process has died; then `lost` is filled."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _start_worker, (jobs, threads, prepare)) as pool:
+    started = context.Event()
+    arguments = (started, jobs, threads, prepare)
+    with ProcessPoolExecutor(jobs, context, _start_worker, arguments) as pool:
         running: dict[Future[Result], Item] = {}
         try:
             while queue or running:
@@ -72,6 +82,7 @@ def _run_pool(
                         running[pool.submit(function, queue[0])] = queue[0]
                     except BrokenProcessPool:  # a process died while it had nothing to do
                         if not running:
+                            _check_start(started)
                             return
                         break
                     queue.popleft()
@@ -82,6 +93,7 @@ def _run_pool(
                     else:
                         yield item, future.result()
                 if lost:
+                    _check_start(started)
                     lost.extend(running.values())
                     return
         except BaseException:
@@ -89,8 +101,16 @@ def _run_pool(
             raise
 
 
-def _start_worker(jobs: int, threads: int | None, prepare: Callable[[], None] | None) -> None:
+def _check_start(started: Event) -> None:
+    if not started.is_set():
+        raise RuntimeError(NEVER_STARTED)
+
+
+def _start_worker(
+    started: Event, jobs: int, threads: int | None, prepare: Callable[[], None] | None
+) -> None:
     """Prepare a process: its share of the cores, no part in Ctrl-C, an end with the parent."""
+    started.set()
     # Before torch is imported, so that its thread pools have the right size from the start.
     if threads is None:
         os.environ.setdefault(THREADS_VARIABLE, str(max(1, num_processors() // jobs)))

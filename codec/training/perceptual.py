@@ -90,11 +90,14 @@ class DeepLoss(nn.Module, ABC):
 
     def _shifted(self, *pictures: Tensor) -> list[Tensor]:
         """Crop all pictures at one random offset, always to the same size."""
-        sides = pictures[0].shape[2:]
-        shifts = [min(self.random_shift_px, side - MIN_SIDE_PX) for side in sides]
-        top, left = (int(torch.randint(0, shift + 1, ())) for shift in shifts)
-        height, width = (side - shift for side, shift in zip(sides, shifts, strict=True))
-        return [x[:, :, top : top + height, left : left + width] for x in pictures]
+        places = []
+        for side in pictures[0].shape[2:]:
+            shift = min(self.random_shift_px, side - MIN_SIDE_PX)
+            # Drawn on the device: a step that a GPU repeats by itself draws anew every time.
+            start = torch.randint(0, shift + 1, (1,), device=pictures[0].device)
+            places.append(start + torch.arange(side - shift, device=start.device))
+        rows, columns = places
+        return [x.index_select(2, rows).index_select(3, columns) for x in pictures]
 
 
 class LpipsLoss(DeepLoss):

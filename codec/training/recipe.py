@@ -46,7 +46,7 @@ class TrainRecipe:
             takes bfloat16 on processors that multiply in it, and float32 (TF32) on GPUs.
         compile: torch.compile the model and the losses: minutes at the start, twice the speed
             afterwards (on a GPU only).
-        validate_minutes, checkpoint_minutes: intervals.
+        validate_minutes, checkpoint_minutes: intervals; 0 of the first for no validation at all.
         validate_steps: interval in steps, instead of minutes where it is not 0.
     """
 

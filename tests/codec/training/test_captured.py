@@ -20,6 +20,8 @@ from imgcodec.codec.training.captured import CapturedStep, let_compile
 from imgcodec.codec.training.loop import train
 from imgcodec.codec.training.losses import Criterion, LossRecipe
 from imgcodec.codec.training.optim import build_optimisers
+from imgcodec.codec.training.squeezenet import SqueezeTrunk
+from imgcodec.codec.training.texture import WassersteinLoss
 from tests.codec.conftest import smooth_pictures, tiny_recipe_of
 
 CPU = torch.device("cpu")
@@ -169,6 +171,20 @@ def test_no_family_needs_the_host_in_a_step(family, monkeypatch):
     loss, _ = criterion(x, model(x, level), model.lambdas(level), 0.0)
     loss.backward()
     assert loss.device.type == "meta"
+
+
+def test_textures_and_noise_do_not_need_the_host_either(tiny_recipe, monkeypatch):
+    model = build_model("beta", tiny_recipe.model | {"noise_channels": 4})
+    loss = WassersteinLoss(SqueezeTrunk()).train()
+    x, level = torch.rand(4, 3, 192, 192), torch.rand(4)
+    model(x, level)  # learns constants
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no "meta"
+    model._places.update({key: value.to("meta") for key, value in model._places.items()})
+    model.to("meta"), loss.to("meta")
+    x, level = x.to("meta"), level.to("meta")
+    texture = loss(x, model(x, level).x_hat.float())
+    texture.sum().backward()
+    assert texture.device.type == "meta"
 
 
 @pytest.mark.slow

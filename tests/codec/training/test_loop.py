@@ -208,6 +208,15 @@ def test_adversary_and_perceptual_loss_take_part(tiny_recipe, pictures, tmp_path
     assert (tmp_path / "best.safetensors").exists()
 
 
+def test_a_run_may_leave_validation_out(tiny_recipe, tiny_weights, pictures, tmp_path):
+    lines = []
+    recipe = _with(tiny_recipe, steps=3, validate_minutes=0.0)
+    init = tiny_weights.parent / "ema.safetensors"
+    train(recipe, pictures, tmp_path, init=init, report=lines.append)
+    assert (tmp_path / "ema.safetensors").exists()
+    assert not any(line.startswith("validation") for line in lines)
+
+
 def test_lpips_without_a_backbone_is_refused(tiny_recipe, pictures, tmp_path):
     from imgcodec.codec.training.losses import LossRecipe
 
