@@ -40,8 +40,8 @@ def bd_rates(
 
     Args:
         metrics: columns.
-        lines: label of a line to its `rows`, `codec` and `anchor`; or with `baseline`, an earlier
-            file of rows, in place of an anchor: the codec against itself.
+        lines: label of a line to its `rows`, `codec` and `anchor`; with `baseline`, an earlier file
+            of rows, the anchor is taken from there, and without one the codec against itself.
         taught: model whose losses get a dagger.
         common: what all lines have in common.
     """
@@ -63,7 +63,11 @@ def _entries(line: dict[str, str], qualities: Sequence[Quality]) -> list[BdEntry
     rows = read_rows(Path(line["rows"]))
     rows = rows[rows["codec"].isin([line["codec"], line.get("anchor")])]
     if "baseline" in line:
-        return against_baseline(rows, read_rows(Path(line["baseline"])), metrics=qualities)
+        earlier = read_rows(Path(line["baseline"]))
+        if "anchor" not in line:
+            return against_baseline(rows, earlier, metrics=qualities)
+        anchor = earlier[earlier["codec"] == line["anchor"]]
+        rows = pd.concat([rows[rows["codec"] == line["codec"]], anchor])
     return bd_table(rows, line["anchor"], metrics=qualities)
 
 

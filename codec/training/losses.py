@@ -15,6 +15,8 @@ from imgcodec.codec.training.adversarial import Adversary
 
 BLOCK_PX, WINDOW_BLOCKS = 8, 12
 COLOUR_SQUARES_PX = (4, 8, 16)
+STEP_FLOOR = (0.3 / 255.0) ** 2
+"""Mean squares of steps below it are none that anyone sees."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class LossRecipe:
     `edge_error`; lambda belongs to the level
     of each crop and w is ``(0.013 / lambda) ** lambda_weight_power``. Besides it the loss has
     ``ssimulacra2 * (lambda / 0.013) ** 0.75 * S`` and ``ms_ssim * (lambda / 0.013) ** 0.95 *
-    (1 - MS-SSIM)``, S being the sum behind SSIMULACRA2, and ``texture * (lambda / 0.013) ** 0.75 *
-    W``, W being Wasserstein distortion.
+    (1 - MS-SSIM)``, S being the sum behind SSIMULACRA2, and ``(lambda / 0.013) ** 0.75 *
+    (texture * W + weave * P)``, W being Wasserstein distortion and P from `weave_error`.
 
     Attributes:
         rate: weight of the bits per pixel; 0 where the entropy model is frozen.
@@ -38,6 +40,7 @@ class LossRecipe:
         ssimulacra2: weight of S in bits per pixel at lambda 0.013.
         ms_ssim: weight of 1 - MS-SSIM in bits per pixel at lambda 0.013.
         texture: weight of Wasserstein distortion in bits per pixel at lambda 0.013.
+        weave: weight of textures that depend on the place in a block, at lambda 0.013.
         grid: weight of errors that repeat from block to block, which LPIPS and discriminators
             like to put into smooth areas.
         edges: weight of steps of the error between blocks.
@@ -55,6 +58,7 @@ class LossRecipe:
     ssimulacra2: float = 0.0
     ms_ssim: float = 0.0
     texture: float = 0.0
+    weave: float = 0.0
     grid: float = 0.0
     edges: float = 0.0
     limit: float = 0.0
@@ -74,6 +78,36 @@ def periodic_error(error: Tensor) -> Tensor:
     local = F.avg_pool2d(folded, window, stride=max(1, window // 2))
     local = local.unflatten(1, (error.shape[1], BLOCK_PX**2))
     return (local - local.mean(dim=2, keepdim=True)).square().mean(dim=(1, 2, 3, 4))
+
+
+def weave_error(x: Tensor, x_hat: Tensor) -> Tensor:
+    """Return (B,) mean squares of what steps between pixels owe to their place in a block.
+
+    The decoders paint blocks of `BLOCK_PX`, and textures that they make up may be smoother in the
+    middle of each than at its sides: a weave, where all else is smooth. Here the steps to the next
+    pixel, to the right and below, are averaged (root of the mean square) in windows of
+    `WINDOW_BLOCKS` squared for each column and each row of blocks, over their mean in the window;
+    x says what they should be.
+
+    Args:
+        x, x_hat: (B, 3, H, W) in [0, 1], sides multiples of `BLOCK_PX`.
+    """
+    with torch.no_grad():
+        wanted = _steps_by_place(x)
+    return (_steps_by_place(x_hat) - wanted).square().mean(dim=(1, 2))
+
+
+def _steps_by_place(x: Tensor) -> Tensor:
+    """Return steps in columns and rows of blocks over their mean, (B, 4 * BLOCK_PX, windows)."""
+    right = F.pad(x.diff(dim=3), (0, 1)).square().mean(dim=1)
+    below = F.pad(x.diff(dim=2), (0, 0, 0, 1)).square().mean(dim=1)
+    folded = F.pixel_unshuffle(torch.stack([right, below], dim=1), BLOCK_PX)
+    window = min(WINDOW_BLOCKS, *folded.shape[2:])
+    local = F.avg_pool2d(folded, window, stride=max(1, window // 2)).flatten(2)
+    local = local.unflatten(1, (2, BLOCK_PX, BLOCK_PX))
+    steps = torch.cat([local.mean(dim=2), local.mean(dim=3)], dim=1)
+    steps = (steps + STEP_FLOOR).sqrt()
+    return (steps / steps.mean(dim=2, keepdim=True)).flatten(1, 2)
 
 
 def colour_error(error: Tensor) -> Tensor:
@@ -205,6 +239,10 @@ class Criterion:
             similarity = ms_ssim(x, x_hat.float().clamp(0, 1))
             losses = losses + recipe.ms_ssim * relative**MS_SSIM_POWER * (1 - similarity)
             stats["ms_ssim"] = similarity.mean()
+        if recipe.weave:
+            weave = weave_error(x, x_hat.float())
+            losses = losses + recipe.weave * relative**SSIMULACRA2_POWER * weave
+            stats["weave"] = weave.mean()
         if self.texture is not None and recipe.texture:
             with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
                 texture = self.texture(x, x_hat)

@@ -64,19 +64,21 @@ def test_means_of_groups_in_the_order_of_the_file(tmp_path):
     ]
 
 
-def test_a_codec_against_itself_in_an_earlier_run(tmp_path):
-    def file(name, scale):
-        write_csv(
-            tmp_path / name,
-            [
-                dict.fromkeys(COLUMNS, "") | row
-                for row in ladder("mine", scale, lambda step: {"psnr": 30.0 + step})
-            ],
-        )
+def test_a_codec_against_an_earlier_run(tmp_path):
+    def file(name, **scales):
+        rows = [
+            dict.fromkeys(COLUMNS, "") | row
+            for codec, scale in scales.items()
+            for row in ladder(codec, scale, lambda step: {"psnr": 30.0 + step})
+        ]
+        write_csv(tmp_path / name, rows)
         return str(tmp_path / name)
 
-    line = {"rows": file("new.csv", 0.5), "baseline": file("old.csv", 1.0), "codec": "mine"}
-    assert bd_rates(["psnr"], {"new": line}) == [["BD-rate", "PSNR"], ["new", "-50.0 %"]]
+    old = file("old.csv", mine=1.0, other=2.0)
+    line = {"rows": file("new.csv", mine=0.5, other=0.5), "baseline": old, "codec": "mine"}
+    lines = {"itself": line, "the other": line | {"anchor": "other"}}
+    table = [["BD-rate", "PSNR"], ["itself", "-50.0 %"], ["the other", "-75.0 %"]]
+    assert bd_rates(["psnr"], lines) == table
 
 
 # Tables of words: families, commands, formats.

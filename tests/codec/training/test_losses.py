@@ -12,6 +12,7 @@ from imgcodec.codec.training.losses import (
     colour_error,
     edge_error,
     periodic_error,
+    weave_error,
 )
 
 
@@ -52,6 +53,21 @@ def test_crops_above_the_limit_count_as_if_they_were_at_it():
     unlimited = 1 + 0.013 * 1600
     assert torch.allclose(gradients[1][0], gradients[0][0])
     assert torch.allclose(gradients[1][1], gradients[0][1] * 2.0 / unlimited, rtol=1e-4)
+
+
+def test_a_weave_counts_and_other_textures_do_not():
+    torch.manual_seed(0)
+    smooth, texture = torch.full((1, 3, 192, 192), 0.5), 0.02 * torch.randn(1, 3, 192, 192)
+    of_place = 1 + 0.3 * torch.cos(torch.arange(192) * (torch.pi / 4))
+    even = weave_error(smooth, smooth + texture)
+    uneven = weave_error(smooth, smooth + texture * of_place)
+    assert float(even) < 0.0005 < 0.01 < float(uneven)
+    assert float(weave_error(texture * of_place, texture * of_place)) == 0.0
+    stronger = weave_error(smooth, smooth + 2 * texture * of_place)
+    assert float(stronger) == pytest.approx(float(uneven), rel=0.05)
+    leaf = smooth.clone().requires_grad_()
+    weave_error(smooth, leaf).sum().backward()
+    assert torch.isfinite(leaf.grad).all()
 
 
 def test_a_pattern_of_blocks_counts_and_noise_hardly_does():
