@@ -86,19 +86,22 @@ def weave_error(x: Tensor, x_hat: Tensor) -> Tensor:
     The decoders paint blocks of `BLOCK_PX`, and textures that they make up may be smoother in the
     middle of each than at its sides: a weave, where all else is smooth. Here the steps to the next
     pixel, to the right and below, are averaged (root of the mean square) in windows of
-    `WINDOW_BLOCKS` squared for each column and each row of blocks, over their mean in the window;
-    x says what they should be.
+    `WINDOW_BLOCKS` squared for each column and each row of blocks. What they should be is their
+    mean, shared out as x does; differences count in units of the mean step of x.
 
     Args:
         x, x_hat: (B, 3, H, W) in [0, 1], sides multiples of `BLOCK_PX`.
     """
     with torch.no_grad():
         wanted = _steps_by_place(x)
-    return (_steps_by_place(x_hat) - wanted).square().mean(dim=(1, 2))
+        usual = wanted.mean(dim=2, keepdim=True)
+    steps = _steps_by_place(x_hat)
+    error = steps / usual - steps.mean(dim=2, keepdim=True) * wanted / usual.square()
+    return error.square().mean(dim=(1, 2, 3))
 
 
 def _steps_by_place(x: Tensor) -> Tensor:
-    """Return steps in columns and rows of blocks over their mean, (B, 4 * BLOCK_PX, windows)."""
+    """Return steps to the right and below, in columns and in rows, (B, 4, BLOCK_PX, windows)."""
     right = F.pad(x.diff(dim=3), (0, 1)).square().mean(dim=1)
     below = F.pad(x.diff(dim=2), (0, 0, 0, 1)).square().mean(dim=1)
     folded = F.pixel_unshuffle(torch.stack([right, below], dim=1), BLOCK_PX)
@@ -106,8 +109,7 @@ def _steps_by_place(x: Tensor) -> Tensor:
     local = F.avg_pool2d(folded, window, stride=max(1, window // 2)).flatten(2)
     local = local.unflatten(1, (2, BLOCK_PX, BLOCK_PX))
     steps = torch.cat([local.mean(dim=2), local.mean(dim=3)], dim=1)
-    steps = (steps + STEP_FLOOR).sqrt()
-    return (steps / steps.mean(dim=2, keepdim=True)).flatten(1, 2)
+    return (steps + STEP_FLOOR).sqrt()
 
 
 def colour_error(error: Tensor) -> Tensor:

@@ -57,16 +57,15 @@ def test_crops_above_the_limit_count_as_if_they_were_at_it():
 
 def test_a_weave_counts_and_other_textures_do_not():
     torch.manual_seed(0)
-    smooth, texture = torch.full((1, 3, 192, 192), 0.5), 0.02 * torch.randn(1, 3, 192, 192)
+    x, texture = 0.5 + 0.02 * torch.randn(2, 1, 3, 192, 192)
     of_place = 1 + 0.3 * torch.cos(torch.arange(192) * (torch.pi / 4))
-    even = weave_error(smooth, smooth + texture)
-    uneven = weave_error(smooth, smooth + texture * of_place)
-    assert float(even) < 0.0005 < 0.01 < float(uneven)
-    assert float(weave_error(texture * of_place, texture * of_place)) == 0.0
-    stronger = weave_error(smooth, smooth + 2 * texture * of_place)
-    assert float(stronger) == pytest.approx(float(uneven), rel=0.05)
-    leaf = smooth.clone().requires_grad_()
-    weave_error(smooth, leaf).sum().backward()
+    woven = 0.5 + (texture - 0.5) * of_place
+    assert float(weave_error(x, texture)) < 0.002 < 0.02 < float(weave_error(x, woven))
+    assert float(weave_error(woven, woven)) < 1e-9
+    weaker = float(weave_error(x, 0.5 + 0.5 * (woven - 0.5)))
+    assert weaker == pytest.approx(0.25 * float(weave_error(x, woven)), rel=0.1)
+    leaf = torch.full_like(x, 0.5).requires_grad_()
+    weave_error(x, leaf).sum().backward()
     assert torch.isfinite(leaf.grad).all()
 
 
