@@ -90,8 +90,8 @@ def run_checks() -> Iterator[Check]:
 def _check_coding() -> Iterator[Check]:
     try:
         from imgcodec.codec import api  # noqa: F401  # imports everything that coding needs
-        from imgcodec.codec.weights.graphs import num_threads
         from imgcodec.codec.weights.installed import list_models
+        from imgcodec.processors import num_threads
     except Exception as error:  # a broken installation fails in any way
         yield Check("import", _message(error), is_good=False)
         return

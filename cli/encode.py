@@ -183,8 +183,8 @@ def encode_file(
     with timer.stage("starting"):
         from imgcodec.codec import api
         from imgcodec.codec.session.inspection import exact_share_of
-        from imgcodec.codec.weights.graphs import num_threads
         from imgcodec.codec.weights.installed import find_model_of_stream
+        from imgcodec.processors import num_threads
 
     extra: dict[str, Any] = {}
     if goal is None:

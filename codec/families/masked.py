@@ -14,7 +14,7 @@ from imgcodec.codec.errors import OptionError
 from imgcodec.codec.families.coders import Block, Coder
 from imgcodec.codec.families.rows import row_net, tile_cell
 from imgcodec.codec.numeric import rate
-from imgcodec.codec.numeric.arrays import Array, cast, concat, namespace, pad, zeros
+from imgcodec.codec.numeric.arrays import Array, beside, cast, concat, namespace, pad, zeros
 from imgcodec.codec.numeric.exact import Arithmetic, compand
 
 
@@ -111,20 +111,20 @@ class MaskedLatent:
         base = (weights @ self.log_scale)[:, :, None, None]
         for number, cell in enumerate(self.masks, 1):
             mask = tile_cell(cell, shape[2:])
-            mean = self.mean(number - 1, features, decoded)
+            mean = beside(self.mean, number - 1, features, decoded)
             q = None
             if not is_over:
                 offsets = row_net(self.rows[number - 1], row_features, context, arithmetic)
                 rows = (base + offsets) * rate.ROWS_PER_NEPER
-                error = None if target is None else ((target - mean) * gain)[..., :height, :width]
+                error = None if target is None else ((target - mean()) * gain)[..., :height, :width]
                 block = Block(f"{self.name}{number}", self.name, mask[:, :height, :width])
                 q = coder.code(block, error, rows[..., :height, :width])
             if q is None:
                 is_over = True
-                decoded = xp.where(mask, mean, decoded)
+                decoded = xp.where(mask, mean(), decoded)
                 continue
             q = pad(q, shape[2] - height, shape[3] - width)
-            decoded = xp.where(mask, mean + q / gain, decoded)
+            decoded = xp.where(mask, mean() + q / gain, decoded)
             integers = integers + q
             if number < len(self.masks):
                 context = context + cast(compand(coder.context(q)), arithmetic.dtype)

@@ -7,10 +7,13 @@ comes along, never before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from imgcodec.processors import num_threads
 
 Array: TypeAlias = Any
 """An array of NumPy or a tensor of torch."""
@@ -142,6 +145,23 @@ def scatter(values: Array, mask: Array, shape: Sequence[int]) -> Array:
             one[mask] = own
         return x
     return values.new_zeros(shape).masked_scatter(mask, values)
+
+
+def beside(function: Callable[..., Array], *arguments: Any) -> Callable[[], Array]:
+    """Return what waits for the result of a function.
+
+    Of arrays of NumPy, where threads are to be had, it is computed beside what follows; of tensors
+    at once, since gradients and captured steps know one thread.
+    """
+    if num_threads() == 1 or not any(map(is_numpy, arguments)):
+        result = function(*arguments)
+        return lambda: result
+    pool = ThreadPoolExecutor(
+        1, "beside"
+    )  # no longer than this: a process that forks has no others
+    started = pool.submit(function, *arguments)
+    pool.shutdown(wait=False)
+    return started.result
 
 
 def to_numpy(x: Array) -> np.ndarray:

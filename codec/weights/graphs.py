@@ -8,7 +8,6 @@ weights. Graphs are made by `training.graphs`.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from imgcodec.processors import num_threads
+
 FOLDER, INDEX = "graphs", "graphs.json"
-MAX_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -180,15 +180,3 @@ def _share_memory() -> None:
         onnxruntime.OrtMemType.DEFAULT,
     )
     onnxruntime.create_and_register_allocator(memory, None)
-
-
-def num_threads() -> int:
-    """Return how many threads float networks use.
-
-    As the variable OMP_NUM_THREADS says, else the processors of this process, up to 8.
-    """
-    variable = os.environ.get("OMP_NUM_THREADS", "")
-    if variable.isdecimal():
-        return max(1, int(variable))
-    affinity = getattr(os, "sched_getaffinity", None)
-    return min(len(affinity(0)) if affinity else os.cpu_count() or 1, MAX_THREADS)

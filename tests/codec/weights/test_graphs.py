@@ -14,7 +14,7 @@ from imgcodec.codec.errors import MissingPackageError, OptionError
 from imgcodec.codec.training.graphs import write_graphs
 from imgcodec.codec.weights import backends, graphs
 from imgcodec.codec.weights.backends import ONNXRUNTIME, TORCH, VARIABLE, backend_of
-from imgcodec.codec.weights.graphs import INDEX, OnnxNets, graphs_folder, graphs_of, num_threads
+from imgcodec.codec.weights.graphs import INDEX, OnnxNets, graphs_folder, graphs_of
 from imgcodec.codec.weights.installed import WEIGHTS_DIR, find_model
 from imgcodec.codec.weights.store import load_model
 from tests.codec.conftest import make_tiny_weights, smooth_pictures
@@ -111,13 +111,6 @@ def test_without_any_backend_the_message_says_what_to_install(tiny_weights, back
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"pip install 'imgcodec\[torch\]'"):
         backend_of(find_model(tiny_weights))
-
-
-def test_threads_are_those_asked_for(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert num_threads() == 3
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert 1 <= num_threads() <= graphs.MAX_THREADS
 
 
 @pytest.mark.parametrize("threads", [1, 2])
