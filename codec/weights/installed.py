@@ -139,6 +139,22 @@ def trained_losses(info: ModelInfo, decoder: str = FIDELITY) -> frozenset[str]:
     return frozenset(terms)
 
 
+def decoder_hash(info: ModelInfo, decoder: str) -> str:
+    """Return the hash of a model, or of its further decoder, which files do not name.
+
+    Raises:
+        UnknownModelError: the file of the decoder cannot be read.
+    """
+    if decoder == FIDELITY:
+        return info.hash
+    path = decoder_path(info.path, decoder)
+    try:
+        with safe_open(path, "numpy") as file:
+            return str((file.metadata() or {})["hash"])
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UnknownModelError(f"cannot read the decoder {path}: {error}") from error
+
+
 def decoder_path(model: Path, decoder: str) -> Path:
     """Return where a further decoder of a weights file lies."""
     return model.with_name(f"{model.stem}.{decoder}.safetensors")

@@ -74,12 +74,14 @@ class ImgcodecCodec:
         """Return model id, hash, decoder and its complexity.
 
         Raises:
-            UnknownModelError: the model is not installed.
+            UnknownModelError: the model or the decoder is not installed.
         """
-        from imgcodec.codec.weights.installed import find_model
+        from imgcodec.codec.weights.installed import decoder_hash, find_model
 
         info = find_model(self.model)
-        name = "decoder" if self.decoder == FIDELITY else f"{self.decoder} decoder"
+        name = "decoder"
+        if self.decoder != FIDELITY:
+            name = f"{self.decoder} decoder ({decoder_hash(info, self.decoder)[:8]})"
         effort = "" if self.effort == 1 else f", effort {self.effort}"
         return (
             f"imgcodec {info.id} ({info.hash[:8]}), {name} {info.kmac_decode:.1f} kMAC/px{effort}"

@@ -11,9 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
 
+from imgcodec.codec.errors import UnknownModelError
 from imgcodec.codec.stream.coder import PassDecoder, PassEncoder
+from imgcodec.codec.weights.installed import decoder_path, find_model
 from imgcodec.eval.anchors.base import AnchorError, ImageCodec
+from imgcodec.eval.anchors.ours import ImgcodecCodec
 from imgcodec.eval.anchors.registry import codec_names, get_codec, split_names
 from imgcodec.eval.metrics.pixel import mse, psnr_of_mse
 from imgcodec.eval.style import codec_style
@@ -52,6 +56,18 @@ def test_every_ladder_is_dense_enough_for_a_bd_rate(name: str) -> None:
     assert 8 <= len(codec.settings) <= 12
     assert len({codec.describe(setting) for setting in codec.settings}) == len(codec.settings)
     assert codec.describe_codec()
+
+
+def test_a_codec_names_the_weights_of_its_decoder() -> None:
+    """Rows are kept as long as what measured them is the same."""
+    codecs = [ImgcodecCodec("x", [50], "beta", decoder) for decoder in ("fidelity", "natural")]
+    path = decoder_path(find_model("beta").path, "natural")
+    with safe_open(path, "numpy") as file:
+        own = file.metadata()["hash"][:8]
+    first, natural = (codec.describe_codec() for codec in codecs)
+    assert own in natural and own not in first
+    with pytest.raises(UnknownModelError, match="nosuch"):
+        ImgcodecCodec("x", [50], "beta", "nosuch").describe_codec()
 
 
 @pytest.mark.parametrize("name", ["jpeg", "webp", "avif", "jxl", "heic"])
