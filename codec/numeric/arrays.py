@@ -156,9 +156,8 @@ def beside(function: Callable[..., Array], *arguments: Any) -> Callable[[], Arra
     if num_threads() == 1 or not any(map(is_numpy, arguments)):
         result = function(*arguments)
         return lambda: result
-    pool = ThreadPoolExecutor(
-        1, "beside"
-    )  # no longer than this: a process that forks has no others
+    # A pool for this alone: one that stayed would have lost its thread where a process forks.
+    pool = ThreadPoolExecutor(1, "beside")
     started = pool.submit(function, *arguments)
     pool.shutdown(wait=False)
     return started.result
