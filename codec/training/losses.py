@@ -73,11 +73,15 @@ def periodic_error(error: Tensor) -> Tensor:
     to a smooth area is a pattern of that period. Here the error (B, 3, H, W) is folded into blocks
     and averaged over windows of `WINDOW_BLOCKS` squared; other errors average out.
     """
-    folded = F.pixel_unshuffle(error, BLOCK_PX)
-    window = min(WINDOW_BLOCKS, *folded.shape[2:])
-    local = F.avg_pool2d(folded, window, stride=max(1, window // 2))
-    local = local.unflatten(1, (error.shape[1], BLOCK_PX**2))
+    local = _means_by_place(error).unflatten(1, (error.shape[1], BLOCK_PX**2))
     return (local - local.mean(dim=2, keepdim=True)).square().mean(dim=(1, 2, 3, 4))
+
+
+def _means_by_place(x: Tensor) -> Tensor:
+    """Return means of each place of a block over windows, (B, C * BLOCK_PX^2, rows, columns)."""
+    folded = F.pixel_unshuffle(x, BLOCK_PX)
+    window = min(WINDOW_BLOCKS, *folded.shape[2:])
+    return F.avg_pool2d(folded, window, stride=max(1, window // 2))
 
 
 def weave_error(x: Tensor, x_hat: Tensor) -> Tensor:
@@ -104,9 +108,7 @@ def _steps_by_place(x: Tensor) -> Tensor:
     """Return steps to the right and below, in columns and in rows, (B, 4, BLOCK_PX, windows)."""
     right = F.pad(x.diff(dim=3), (0, 1)).square().mean(dim=1)
     below = F.pad(x.diff(dim=2), (0, 0, 0, 1)).square().mean(dim=1)
-    folded = F.pixel_unshuffle(torch.stack([right, below], dim=1), BLOCK_PX)
-    window = min(WINDOW_BLOCKS, *folded.shape[2:])
-    local = F.avg_pool2d(folded, window, stride=max(1, window // 2)).flatten(2)
+    local = _means_by_place(torch.stack([right, below], dim=1)).flatten(2)
     local = local.unflatten(1, (2, BLOCK_PX, BLOCK_PX))
     steps = torch.cat([local.mean(dim=2), local.mean(dim=3)], dim=1)
     return (steps + STEP_FLOOR).sqrt()

@@ -128,8 +128,7 @@ def trained_losses(info: ModelInfo, decoder: str = FIDELITY) -> frozenset[str]:
     terms: set[str] = set()
     for path in paths:
         try:
-            with safe_open(path, "numpy") as file:
-                recipe = json.loads((file.metadata() or {}).get("recipe", "{}"))
+            recipe = json.loads(_metadata_of(path).get("recipe", "{}"))
             losses = recipe.get("loss") or {}
         except (OSError, SafetensorError, ValueError, AttributeError) as error:
             raise UnknownModelError(f"cannot read the recipe of {path}: {error}") from error
@@ -149,10 +148,14 @@ def decoder_hash(info: ModelInfo, decoder: str) -> str:
         return info.hash
     path = decoder_path(info.path, decoder)
     try:
-        with safe_open(path, "numpy") as file:
-            return str((file.metadata() or {})["hash"])
+        return str(_metadata_of(path)["hash"])
     except (OSError, SafetensorError, KeyError) as error:
         raise UnknownModelError(f"cannot read the decoder {path}: {error}") from error
+
+
+def _metadata_of(path: Path) -> dict[str, Any]:
+    with safe_open(path, "numpy") as file:
+        return file.metadata() or {}
 
 
 def decoder_path(model: Path, decoder: str) -> Path:
@@ -172,8 +175,7 @@ def read_info(path: Path) -> ModelInfo:
         UnknownModelError: it cannot be read, or is none.
     """
     try:
-        with safe_open(path, "numpy") as file:
-            metadata: dict[str, Any] = file.metadata() or {}
+        metadata = _metadata_of(path)
         return ModelInfo(
             id=metadata["id"],
             family=metadata["family"],
